@@ -1,0 +1,43 @@
+# The commands of this repository; `make help` lists them. Everything runs in .venv.
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+OPS := $(VENV)/.ops
+export TORCH_EXTENSIONS_DIR ?= $(CURDIR)/.cache/torch_extensions
+export TOKENIZERS_PARALLELISM ?= false
+
+.PHONY: help setup demo test test-fast lint clean
+
+help:  ## list these commands
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(STAMP): requirements.txt pyproject.toml
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	@echo "set-up: installing the pinned packages into $(VENV) (about a minute and 1.6 GB) ..."
+	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(OPS): $(STAMP)
+	@$(PY) -m launch.build_ops
+	@touch $@
+
+setup: $(OPS)  ## make .venv, install requirements.txt, compile DeepSpeed's communication op
+
+demo: setup  ## the whole pipeline in miniature: SFT, reward model, PPO, evaluation (about 8 minutes, 2 cores)
+	@$(PY) -m launch.demo --overwrite
+
+test: setup  ## every test, fast ones first (under 20 minutes on 2 cores)
+	@$(PY) -m pytest -q
+
+test-fast: setup  ## all tests but the end-to-end ones
+	@$(PY) -m pytest -q -m "not e2e"
+
+lint: setup  ## ruff, mypy and the import rules
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy
+	@$(VENV)/bin/lint-imports
+
+clean:  ## remove the environment, compiled ops and caches; keeps ckpts/, runs/ and metadata/
+	rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache .import_linter_cache *.egg-info

@@ -1,0 +1,52 @@
+"""Where numbers go: one JSON line per logged step, and TensorBoard event files beside it."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+METRICS_FILE = "metrics.jsonl"
+
+
+class MetricsWriter:
+    """Appends `{"step": n, "time": seconds since the epoch, name: value, ...}` lines to `folder/metrics.jsonl`.
+
+    Only scalars are written; not-a-number and infinities become null, so that every line is strict JSON.
+    """
+
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.path = self.folder / METRICS_FILE
+
+    def write(self, metrics: Mapping[str, Any], step: int) -> None:
+        line: dict[str, Any] = {"step": step, "time": round(time.time(), 3)}
+        line.update({name: _plain(value) for name, value in metrics.items() if is_scalar(value)})
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+def is_scalar(value: Any) -> bool:
+    """Whether a value can be a point of a curve: a number, or a tensor or array of one element."""
+    if isinstance(value, (torch.Tensor, np.ndarray)):
+        return math.prod(value.shape) == 1
+    return isinstance(value, (int, float, np.number))
+
+
+def _plain(value: Any) -> int | float | None:
+    value = value.item() if isinstance(value, (torch.Tensor, np.ndarray, np.number)) else value
+    return value if not isinstance(value, float) or math.isfinite(value) else None
+
+
+def read_metrics(folder: str | Path) -> list[dict[str, Any]]:
+    """The lines of `folder/metrics.jsonl`, oldest first; an unfinished last line is left out."""
+    path = Path(folder) / METRICS_FILE
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("\n")]
