@@ -1,0 +1,42 @@
+"""The records that a task hands to the stages: posts with a reference summary, and preference pairs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Post:
+    """One prompt and its reference summary."""
+
+    id: str  # unique within its split; reference scores are kept under it
+    prompt: str  # ends "TL;DR:"
+    summary: str  # clean: no leading space, no "TL;DR:", no EOS text
+    post: str = ""  # the body alone, for people to read
+    extra: dict[str, Any] = field(default_factory=dict)  # every other column of the data
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two summaries of one prompt, the first preferred."""
+
+    id: str
+    prompt: str  # ends "TL;DR:"
+    chosen: str  # clean
+    rejected: str  # clean
+    extra: dict[str, Any] = field(default_factory=dict)  # e.g. {"gold_prefers_chosen": True}
+
+
+@dataclass(frozen=True)
+class PairCounts:
+    """What became of the pairs of one split."""
+
+    total: int
+    kept: int
+    identical: int  # dropped: both summaries are the same text
+    short: int  # dropped: one of them has fewer than five words
+
+    def __str__(self) -> str:
+        dropped = f"{self.identical} identical, {self.short} under 5 words"
+        return f"{self.kept} of {self.total} pairs kept; dropped: {dropped}"

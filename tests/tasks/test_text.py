@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tasks.text import (
+    clean_prompt,
+    clean_summary,
+    encode_sample,
+    format_post,
+    response_text,
+    split_prompt,
+    token_ids,
+    truncate_prompt,
+)
+from trlx.utils.errors import UserError
+
+PROMPT = "SUBREDDIT: r/pets\nTITLE: My cat\nPOST: My sister lost the cat.\nIt was in the garden.\nTL;DR:"
+
+
+@pytest.mark.parametrize("subreddit", ["pets", "r/pets", "/r/pets", " r/pets "])
+def test_format_post(subreddit: str) -> None:
+    assert format_post(subreddit, " My\n cat ", "My sister lost the cat.\nIt was in the garden.  ") == PROMPT
+
+
+@pytest.mark.parametrize(
+    "raw, clean",
+    [
+        ("POST: a\nTL;DR: ", "POST: a\nTL;DR:"),
+        ("POST: a\nTL;DR:", "POST: a\nTL;DR:"),
+        ("POST: a", "POST: a\nTL;DR:"),
+        ("POST: a  \n\n", "POST: a\nTL;DR:"),
+        ("", "TL;DR:"),
+    ],
+)
+def test_clean_prompt(raw: str, clean: str) -> None:
+    assert clean_prompt(raw) == clean
+
+
+@pytest.mark.parametrize(
+    "raw, clean",
+    [
+        ("TL;DR:  the cat is back. ", "the cat is back."),
+        (" the cat is back.<|endoftext|>Citizens for", "the cat is back."),
+        ("tl;dr: the cat", "the cat"),
+        ("the cat, TL;DR: not", "the cat, TL;DR: not"),
+        ("<|endoftext|>x", ""),
+    ],
+)
+def test_clean_summary(raw: str, clean: str) -> None:
+    assert clean_summary(raw) == clean
+
+
+@given(st.text(alphabet="aT L;DR:\n<|endoftext|>", max_size=40))
+def test_cleaning_twice_changes_nothing(text: str) -> None:
+    assert clean_summary(clean_summary(text)) == clean_summary(text)
+    assert clean_prompt(clean_prompt(text)) == clean_prompt(text)
+
+
+@given(st.text(alphabet="ab\nTL;DR: POST", max_size=60))
+def test_split_prompt_loses_nothing(text: str) -> None:
+    assert "".join(split_prompt(text)) == clean_prompt(text)
+
+
+def test_split_prompt() -> None:
+    assert split_prompt(PROMPT) == (
+        "SUBREDDIT: r/pets\nTITLE: My cat\nPOST: ",
+        "My sister lost the cat.\nIt was in the garden.",
+        "\nTL;DR:",
+    )
+    assert split_prompt("TL;DR:") == ("", "", "TL;DR:")
+
+
+def test_truncation_drops_last_lines_first(tokenizer: Any) -> None:
+    whole = len(token_ids(tokenizer, PROMPT))
+    assert truncate_prompt(PROMPT, tokenizer, whole) == PROMPT
+    short = truncate_prompt(PROMPT, tokenizer, whole - 1)
+    assert short == "SUBREDDIT: r/pets\nTITLE: My cat\nPOST: My sister lost the cat.\nTL;DR:"
+
+
+def test_truncation_inside_the_first_line_goes_token_by_token(tokenizer: Any) -> None:
+    one_line = PROMPT.replace("\nIt", " It")
+    fewer = truncate_prompt(one_line, tokenizer, len(token_ids(tokenizer, one_line)) - 1)
+    assert fewer.startswith("SUBREDDIT: r/pets\nTITLE: My cat\nPOST: My sister lost the cat. It was in the garden")
+    assert fewer.endswith("garden\nTL;DR:")  # the final "." was one token, and it was enough
+
+
+def test_truncation_refuses_when_the_header_does_not_fit(tokenizer: Any) -> None:
+    with pytest.raises(UserError, match="more than 5 tokens for subreddit, title"):
+        truncate_prompt(PROMPT, tokenizer, 5)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text(alphabet="the cat\n. é日🐈", max_size=80), st.integers(min_value=20, max_value=80))
+def test_truncation_keeps_its_promises(tokenizer: Any, body: str, room: int) -> None:
+    prompt = format_post("pets", "My cat", body)
+    header, _, end = split_prompt(format_post("pets", "My cat", ""))
+    if len(token_ids(tokenizer, header + end)) > room:
+        return
+    cut = truncate_prompt(prompt, tokenizer, room)
+    assert len(token_ids(tokenizer, cut)) <= room
+    assert cut.startswith(header) and cut.endswith("TL;DR:")
+    assert split_prompt(prompt)[1].startswith(split_prompt(cut)[1])
+    assert "\ufffd" not in cut
+
+
+def test_encode_sample_tokenises_apart_and_ends_with_eos(tokenizer: Any) -> None:
+    sample = encode_sample(tokenizer, PROMPT, "The cat is back.", 500)
+    assert sample.prompt_ids == token_ids(tokenizer, PROMPT)
+    assert sample.response_ids == [*token_ids(tokenizer, " The cat is back."), tokenizer.eos_token_id]
+    assert response_text("The cat") == " The cat"
+
+
+def test_encode_sample_cuts_the_prompt_never_the_summary(tokenizer: Any) -> None:
+    whole = encode_sample(tokenizer, PROMPT, "The cat is back.", 500)
+    limit = len(whole.prompt_ids) + len(whole.response_ids) - 3
+    cut = encode_sample(tokenizer, PROMPT, "The cat is back.", limit)
+    assert cut.response_ids == whole.response_ids
+    assert len(cut.prompt_ids) + len(cut.response_ids) <= limit
+    with pytest.raises(UserError, match="leaves no room"):
+        encode_sample(tokenizer, PROMPT, "The cat is back.", len(whole.response_ids))
