@@ -1,7 +1,7 @@
 """The clipped PPO objectives (Schulman et al. 2017, equations 7 and 9), as sums over tokens.
 
-Sums, not means: the caller divides by the real tokens of every microbatch and rank of the optimizer step, so that neither
-the microbatch size nor the number of ranks changes the gradient.
+Sums, not means: the caller divides by the real tokens of every microbatch and rank of the optimizer step, so that
+neither the microbatch size nor the number of ranks changes the gradient.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def value_loss_sum(
 
 
 def explained_variance(values: Tensor, returns: Tensor, mask: Tensor) -> Tensor:
-    """1 − Var(R − V) / Var(R) over real tokens: 1 perfect, 0 no better than the mean; 0 when the returns do not vary."""
+    """1 − Var(R − V) / Var(R) over real tokens: 1 perfect, 0 no better than the mean or without variance."""
     kept_returns, residual = returns[mask], (returns - values)[mask]
     variance = kept_returns.var(unbiased=False)
     if kept_returns.numel() == 0 or variance == 0:

@@ -1,7 +1,7 @@
 """Generation through the model's own `generate`, with lengths and ends made explicit.
 
-One function on token ids (`generate`), one on texts (`generate_texts`). Left out: stop sequences and sweeps over several
-settings.
+One function on token ids (`generate`), one on texts (`generate_texts`). Left out: stop sequences, and sweeps over
+several settings.
 """
 
 from __future__ import annotations
@@ -33,9 +33,7 @@ class Generated:
     response: Tensor  # (B, R) token ids, right-padded with the pad id
     response_mask: Tensor  # (B, R) bool, True = real response token, EOS included
     ended: Tensor  # (B,) bool, True = the response ends with EOS, False = cut at the length limit
-    logprobs: Tensor | None = (
-        None  # (B, R) nats, as seen while sampling (logits / temperature); only on request
-    )
+    logprobs: Tensor | None = None  # (B, R) nats, as seen while sampling (logits / temperature); only on request
 
 
 @dataclass
@@ -66,9 +64,7 @@ class _SampledLogprobs(LogitsProcessor):
 
     def _close(self, tokens: Tensor) -> None:
         if self.pending is not None:
-            self.columns.append(
-                logprobs_of_tokens(self.pending.unsqueeze(1), tokens.unsqueeze(1), self.temperature)
-            )
+            self.columns.append(logprobs_of_tokens(self.pending.unsqueeze(1), tokens.unsqueeze(1), self.temperature))
             self.pending = None
 
     def finish(self, response: Tensor) -> Tensor:
@@ -88,7 +84,7 @@ def check_gen_kwargs(gen_kwargs: Mapping[str, Any]) -> None:
             raise UserError(f"unknown generation option 'gen_kwargs.{name}'{nearest(name, known)}")
     if gen_kwargs.get("do_sample") and (gen_kwargs.get("top_k") or gen_kwargs.get("top_p", 1.0) < 1.0):
         warnings.warn(
-            "top_k / top_p cut the distribution that tokens are drawn from, but PPO's log-probabilities are of the uncut one",
+            "top_k / top_p cut the distribution that tokens are drawn from; PPO's log-probabilities are of the uncut one",
             stacklevel=2,
         )
 
@@ -117,9 +113,7 @@ def generate(
     settings = {"do_sample": False, "top_k": 0, "top_p": 1.0, **gen_kwargs}
     if not settings["do_sample"]:  # greedy decoding takes no sampling options
         settings = {k: v for k, v in settings.items() if k not in ("top_k", "top_p", "temperature")}
-    config = GenerationConfig(
-        **settings, eos_token_id=eos_token_id, pad_token_id=pad_token_id, use_cache=True
-    )
+    config = GenerationConfig(**settings, eos_token_id=eos_token_id, pad_token_id=pad_token_id, use_cache=True)
     recorder = _SampledLogprobs(float(gen_kwargs.get("temperature") or 1.0)) if with_logprobs else None
     was_training = model.training
     model.eval()
@@ -169,9 +163,7 @@ def generate_texts(
     """
     eos = tokenizer.eos_token_id
     if eos is None:
-        raise UserError(
-            "the tokenizer has no end-of-sequence token, so no response could end: set tokenizer.eos_token"
-        )
+        raise UserError("the tokenizer has no end-of-sequence token, so no response could end: set tokenizer.eos_token")
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else eos
     encoded = [tokenizer(prompt, add_special_tokens=False)["input_ids"] for prompt in prompts]
     order = sorted(range(len(prompts)), key=lambda i: len(encoded[i]), reverse=True)

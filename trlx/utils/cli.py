@@ -19,7 +19,7 @@ T = TypeVar("T")
 class OneLineParser(ArgumentParser):
     """jsonargparse's parser with errors on one line that name the nearest known option."""
 
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:  # noqa: ARG002
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         fail(_with_remedy(message, [action.dest for action in self._actions]))
 
 
@@ -35,14 +35,19 @@ def _with_remedy(message: str, known: list[str]) -> str:
     if in_group:
         key = f"{in_group.group(1)}.{in_group.group(2)}"
         return f"unknown key '{key}'{nearest(key, known)}"
-    top = re.search(r"(?:Key|option|key) '([\w.]+)' is not expected|does not accept (?:option|nested key) '([\w.]+)'", message)
+    top = re.search(
+        r"(?:Key|option|key) '([\w.]+)' is not expected|does not accept (?:option|nested key) '([\w.]+)'",
+        message,
+    )
     if top:
         key = top.group(1) or top.group(2)
         return f"unknown key '{key}'{nearest(key, known)}"
     return message
 
 
-def parse_config(cls: type[T], description: str, argv: Sequence[str] | None = None, default_config: str | None = None) -> T:
+def parse_config(
+    cls: type[T], description: str, argv: Sequence[str] | None = None, default_config: str | None = None
+) -> T:
     """Build a dataclass from `--config FILE.yaml` and dotted options; later options win.
 
     Args:
