@@ -21,9 +21,7 @@ def pairwise_loss(chosen: Tensor, rejected: Tensor) -> Tensor:
     return -F.logsigmoid(chosen.float() - rejected.float()).mean()
 
 
-def first_divergence(
-    chosen_ids: Tensor, rejected_ids: Tensor, chosen_mask: Tensor, rejected_mask: Tensor
-) -> Tensor:
+def first_divergence(chosen_ids: Tensor, rejected_ids: Tensor, chosen_mask: Tensor, rejected_mask: Tensor) -> Tensor:
     """Marks the positions from the first token in which a pair differs to the end of its longer response.
 
     Args:

@@ -1,0 +1,128 @@
+"""Where a stage reads and writes, and when it may: default paths under a root, and the rules of an output folder.
+
+Strings of a stage's options may hold two place names: `{root}` stands for the run's root folder (option `root`, by
+default the repository) and `{repo}` for the repository itself, so that one YAML file serves every root and every
+current folder. A relative path without either is relative to the current folder.
+
+An output folder is fresh, or belongs to a stage (it holds `run.json`). Left out: guessing at folders that no stage
+wrote; they are never emptied.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from trlx.utils.errors import UserError
+
+REPO = Path(__file__).resolve().parents[1]
+DEFAULT_ROOT = str(REPO)
+RUN_FILE = "run.json"
+WHOLE_MARKER = "whole.json"
+# What a Trainer stage leaves in its folder; `--overwrite` removes these and nothing else.
+STAGE_FILES = (
+    "checkpoint-*",
+    "logs",
+    "metrics.jsonl",
+    RUN_FILE,
+    "results.json",
+    "*.safetensors",
+    "model.safetensors.index.json",
+    "config.json",
+    "generation_config.json",
+    "tokenizer*.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+    ".model.writing",
+)
+
+T = TypeVar("T")
+
+
+def fill_places(options: T, root: str | Path) -> T:
+    """A copy of a dataclass with `{root}` and `{repo}` replaced in every string, at any depth.
+
+    Args:
+        options: a dataclass; nested dataclasses, lists and dicts are walked.
+        root: the run's root folder; made absolute.
+    """
+    return _filled(options, {"{root}": str(Path(root).resolve()), "{repo}": str(REPO)})
+
+
+def _filled(value: Any, places: dict[str, str]) -> Any:
+    if isinstance(value, str):
+        for name, path in places.items():
+            value = value.replace(name, path)
+        return value
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: _filled(getattr(value, f.name), places) for f in dataclasses.fields(value)}
+        return dataclasses.replace(value, **fields)
+    if isinstance(value, list):
+        return [_filled(item, places) for item in value]
+    if isinstance(value, dict):
+        return {key: _filled(item, places) for key, item in value.items()}
+    return value
+
+
+def default_under(root: str | Path, given: str | None, *parts: str) -> Path:
+    """`given` (relative to the current folder) or, when it is None, `root/parts...`; always absolute."""
+    return (Path(given) if given is not None else Path(root).joinpath(*parts)).resolve()
+
+
+def claim_output(
+    out: Path, overwrite: bool, resume: bool, stage_files: Sequence[str] = STAGE_FILES
+) -> Path | None:
+    """Make `out` ready to be written by a stage, or refuse. Call on one process only.
+
+    Args:
+        out: the stage's output folder.
+        overwrite: empty it of what a stage wrote (`stage_files`); other files stay.
+        resume: go on from the last whole checkpoint in it.
+        stage_files: glob patterns, relative to `out`, of what the stage writes.
+
+    Returns: the checkpoint to go on from, or None to begin at the beginning.
+    Raises: UserError when the folder holds something and neither option allows to go on, or when no stage wrote it.
+    """
+    if overwrite and resume:
+        raise UserError("--overwrite and --resume exclude each other: give one of them")
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out} is a file; name a folder with --out")
+    held = out.is_dir() and any(out.iterdir())
+    if held and not (out / RUN_FILE).exists():
+        raise UserError(f"{out} holds files that no stage wrote (no {RUN_FILE}): choose another --out or empty it")
+    if held and not overwrite and not resume:
+        raise UserError(f"{out} already holds a run: pass --overwrite to replace it or --resume to go on with it")
+    checkpoint = last_whole_checkpoint(out) if held and resume else None
+    if held and checkpoint is None:
+        remove_stage_files(out, stage_files)
+    out.mkdir(parents=True, exist_ok=True)
+    return checkpoint
+
+
+def remove_stage_files(out: Path, patterns: Sequence[str] = STAGE_FILES) -> None:
+    """Delete what a stage wrote in `out`; the run file last, so that a kill half-way can be repeated."""
+    for pattern in sorted(patterns, key=lambda p: p == RUN_FILE):
+        for path in out.glob(pattern):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+
+def checkpoint_step(path: Path) -> int:
+    """The optimizer step in a `checkpoint-N` folder's name, or -1 for any other name."""
+    found = re.fullmatch(r"checkpoint-(\d+)", path.name)
+    return int(found.group(1)) if found else -1
+
+
+def last_whole_checkpoint(out: Path) -> Path | None:
+    """The newest `checkpoint-N` of `out` that was written to its end (it holds `whole.json`), or None."""
+    whole = [path for path in out.glob("checkpoint-*") if checkpoint_step(path) >= 0 and (path / WHOLE_MARKER).exists()]
+    return max(whole, key=checkpoint_step, default=None)

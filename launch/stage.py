@@ -1,0 +1,366 @@
+"""What the Trainer stages (SFT, reward model) share: their options, how they start, what they record and publish.
+
+A stage is begun (`begin_stage`), trained by `launch.stage_trainer.StageTrainer`, and ended by `publish_model`, which puts
+config, float32 weights and tokenizer into the output folder itself, where the next stage looks for them; `run.json`
+there tells what ran. DeepSpeed is used when the options name a config file, a launcher started the process and the
+package and a C++ compiler are there; otherwise the plain Trainer runs and says so. Placeholders in paths (`{root}`,
+`{repo}`) are explained in `launch.outputs`. Left out: ZeRO-3, TPUs, pushing to a hub.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from importlib import metadata, util
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torch.distributed as dist
+from transformers import PreTrainedModel, TrainingArguments, set_seed
+
+from launch.outputs import DEFAULT_ROOT, RUN_FILE, checkpoint_step, claim_output
+from trlx.utils.distributed import is_main_rank, start_process_group
+from trlx.utils.errors import EXIT_USER_ERROR, UserError
+from trlx.utils.files import fsync_tree, fsync_tree_top, write_json, write_text
+from trlx.utils.metrics import METRICS_FILE, read_metrics
+
+MODEL_STAGING = ".model.writing"
+PACKAGES = ("torch", "transformers", "accelerate", "deepspeed", "datasets", "tokenizers")
+
+
+@dataclass
+class StageOptions:
+    """Options of every Trainer stage.
+
+    Args:
+        root: the run's root folder; outputs and earlier stages' outputs lie under it, `{root}` in a path means it.
+        out: the output folder; by default the stage's own under `root/ckpts`.
+        overwrite: replace what an earlier run of this stage left in the output folder.
+        resume: go on from the last whole checkpoint in the output folder.
+        model: a folder or hub id of the model to start from.
+        max_length: longest prompt + response in tokens; prompts are cut to fit.
+        learning_rate: peak learning rate of AdamW.
+        batch_size: samples per rank and forward pass.
+        eval_batch_size: samples per rank and evaluation pass.
+        gradient_accumulation: forward passes per optimizer step.
+        epochs: passes over the training data.
+        max_steps: optimizer steps; overrides epochs when positive.
+        warmup_steps: optimizer steps of linear warm-up.
+        lr_scheduler: transformers' name of the schedule after warm-up.
+        adam_beta1: AdamW's β1.
+        adam_beta2: AdamW's β2.
+        weight_decay: AdamW's weight decay.
+        max_grad_norm: gradients are clipped to this norm.
+        precision: fp16 and bf16 keep float32 master weights; fp16 needs a GPU and is fp32 without one.
+        gradient_checkpointing: recompute activations in the backward pass to save memory.
+        eval_steps: optimizer steps between evaluations; the last step is always evaluated.
+        save_steps: optimizer steps between checkpoints; each new best is saved besides.
+        log_steps: optimizer steps between logged lines.
+        best_metric: the evaluation metric that picks the model that is kept; lower is better for losses only.
+        deepspeed: a DeepSpeed JSON file, or null to use the plain Trainer.
+        seed: of data order and new weights.
+    """
+
+    root: str = DEFAULT_ROOT
+    out: str | None = None
+    overwrite: bool = False
+    resume: bool = False
+    model: str = ""
+    max_length: int = 550
+    learning_rate: float = 1e-5
+    batch_size: int = 16
+    eval_batch_size: int = 1
+    gradient_accumulation: int = 1
+    epochs: float = 5.0
+    max_steps: int = -1
+    warmup_steps: int = 100
+    lr_scheduler: str = "linear"
+    adam_beta1: float = 0.9
+    adam_beta2: float = 0.999
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+    precision: Literal["fp16", "bf16", "fp32"] = "fp16"
+    gradient_checkpointing: bool = True
+    eval_steps: int = 500
+    save_steps: int = 500
+    log_steps: int = 10
+    best_metric: str = "eval_loss"
+    deepspeed: str | None = None
+    seed: int = 42
+
+
+@dataclass
+class Stage:
+    """One run of a stage: where it writes, how it trains, and the record kept of it in `run.json`."""
+
+    name: str
+    out: Path
+    args: TrainingArguments
+    checkpoint: Path | None  # to go on from
+    record: dict[str, Any] = field(default_factory=dict)
+
+    def note(self, **facts: Any) -> None:
+        """Add facts to `run.json`; written by the main rank."""
+        self.record.update(facts)
+        if is_main_rank():
+            write_json(self.out / RUN_FILE, self.record)
+
+    def say(self, message: str) -> None:
+        """Print one line on the main rank."""
+        if is_main_rank():
+            print(f"[{self.name}] {message}", flush=True)
+
+
+@contextlib.contextmanager
+def ranks() -> Iterator[None]:
+    """The process group for a whole script: joined at the start, taken down at a normal end."""
+    start_process_group()
+    yield
+    # Left standing, a group can abort the interpreter at exit after all work is done.
+    if dist.is_initialized():
+        dist.barrier()
+        dist.destroy_process_group()
+
+
+def gather_objects(value: Any) -> list[Any]:
+    """`value` of every rank, in rank order; `[value]` without a process group. A collective."""
+    if not dist.is_initialized():
+        return [value]
+    gathered: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(gathered, value)
+    return gathered
+
+
+def begin_stage(name: str, options: StageOptions, out: Path) -> Stage:
+    """Claim the output folder, settle precision and DeepSpeed, seed, and open `run.json`. Call on every rank.
+
+    Args:
+        name: the stage's name, shown in messages.
+        options: with placeholders already filled (`launch.outputs.fill_places`).
+        out: the output folder.
+
+    Raises: UserError for a folder that may not be written, or a DeepSpeed file that cannot be used.
+    """
+    check_options(options)
+    checkpoint = _claim_on_main_rank(out, options)
+    precision, precision_note = settle_precision(options.precision)
+    deepspeed, deepspeed_note = settle_deepspeed(options.deepspeed)
+    stage = Stage(name, out, training_arguments(options, out, precision, deepspeed), checkpoint)
+    set_seed(options.seed)
+    for note in filter(None, (precision_note, deepspeed_note)):
+        stage.say(note)
+    if options.resume:
+        stage.say(f"resuming from {checkpoint}" if checkpoint else "no whole checkpoint to resume: from the beginning")
+    stage.note(
+        stage=name,
+        finished=False,
+        resumed_from=checkpoint.name if checkpoint else None,
+        world_size=stage.args.world_size,
+        device=stage.args.device.type,
+        precision=precision,
+        deepspeed=deepspeed is not None,
+        versions=_versions(),
+        options=dataclasses.asdict(options),
+    )
+    return stage
+
+
+def check_options(options: StageOptions) -> None:
+    """Refuse numbers that cannot be meant. Raises: UserError naming the option."""
+    for name in ("max_length", "batch_size", "eval_batch_size", "gradient_accumulation", "eval_steps", "save_steps"):
+        if getattr(options, name) < 1:
+            raise UserError(f"--{name} must be at least 1, not {getattr(options, name)}")
+    for name in ("learning_rate", "epochs"):
+        if not getattr(options, name) > 0:
+            raise UserError(f"--{name} must be above 0, not {getattr(options, name)}")
+
+
+def _claim_on_main_rank(out: Path, options: StageOptions) -> Path | None:
+    """`claim_output` on the main rank; every rank learns the outcome, and all stop when it was refused."""
+    checkpoint, refusal = None, None
+    if is_main_rank():
+        try:
+            checkpoint = claim_output(out, options.overwrite, options.resume)
+            _forget_metrics_after(out, checkpoint_step(checkpoint) if checkpoint else -1)
+        except UserError as error:
+            refusal = str(error)
+    checkpoint, refusal = gather_objects((checkpoint, refusal))[0]
+    if refusal is not None and not is_main_rank():
+        sys.exit(EXIT_USER_ERROR)  # the main rank prints the line
+    if refusal is not None:
+        raise UserError(refusal)
+    return checkpoint
+
+
+def _forget_metrics_after(out: Path, step: int) -> None:
+    """Drop logged lines of steps that will be run again."""
+    lines = read_metrics(out)
+    kept = [line for line in lines if line["step"] <= step]
+    if len(kept) < len(lines):
+        write_text(out / METRICS_FILE, "".join(json.dumps(line) + "\n" for line in kept))
+
+
+def settle_precision(asked: str) -> tuple[str, str | None]:
+    """The precision this device can train in, and a line to print when it is not the one asked for."""
+    if not torch.cuda.is_available():
+        if asked == "fp16":
+            return "fp32", "fp16 needs a GPU and there is none: training in fp32"
+        return asked, None
+    if asked == "bf16" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        return "fp16", "this GPU has no bf16: training in fp16"
+    return asked, None
+
+
+def settle_deepspeed(path: str | None) -> tuple[dict[str, Any] | None, str | None]:
+    """The DeepSpeed config to train with, or None for the plain Trainer, and a line to print about it.
+
+    Without a GPU the offload sections are taken out: they would only compile DeepSpeed's CPU Adam, while torch's AdamW
+    already runs there.
+
+    Raises: UserError when the file is missing, not JSON, or asks for ZeRO-3.
+    """
+    if path is None:
+        return None, None
+    config = _read_deepspeed_config(path)
+    lacking = _deepspeed_lacks()
+    if lacking:
+        return None, f"training without DeepSpeed: {lacking}"
+    zero = config.get("zero_optimization", {})
+    if zero.get("stage", 0) >= 3:
+        raise UserError(f"{path}: ZeRO stage 3 is not supported by this stage: set zero_optimization.stage to 2 or less")
+    offloaded = [key for key in ("offload_optimizer", "offload_param") if key in zero]
+    if offloaded and not torch.cuda.is_available():
+        for key in offloaded:
+            zero.pop(key)
+        return config, "no GPU: DeepSpeed runs without CPU offload, with torch's AdamW"
+    return config, None
+
+
+def _read_deepspeed_config(path: str) -> dict[str, Any]:
+    try:
+        config = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"--deepspeed {path}: {error.strerror}; name a DeepSpeed JSON file or null") from error
+    except json.JSONDecodeError as error:
+        raise UserError(f"--deepspeed {path}, line {error.lineno}: not JSON ({error.msg})") from error
+    if not isinstance(config, dict):
+        raise UserError(f"--deepspeed {path}: holds no JSON object; name a DeepSpeed config")
+    return config
+
+
+def _deepspeed_lacks() -> str | None:
+    """What keeps DeepSpeed from running here, or None."""
+    if "RANK" not in os.environ:
+        return "no launcher started this process (start it with `deepspeed` to have it)"
+    if util.find_spec("deepspeed") is None:
+        return "the package is not installed"
+    compilers = (os.environ.get("CXX"), "c++", "g++", "clang++")
+    if not any(name and shutil.which(name) for name in compilers):
+        return "there is no C++ compiler for its ops"
+    return None
+
+
+def training_arguments(
+    options: StageOptions, out: Path, precision: str, deepspeed: dict[str, Any] | None
+) -> TrainingArguments:
+    """transformers' arguments for a stage; metrics, rotation and publishing are ours, so those are switched off."""
+    args = TrainingArguments(
+        output_dir=str(out),
+        learning_rate=options.learning_rate,
+        per_device_train_batch_size=options.batch_size,
+        per_device_eval_batch_size=options.eval_batch_size,
+        gradient_accumulation_steps=options.gradient_accumulation,
+        num_train_epochs=options.epochs,
+        max_steps=options.max_steps,
+        warmup_steps=options.warmup_steps,
+        lr_scheduler_type=options.lr_scheduler,
+        adam_beta1=options.adam_beta1,
+        adam_beta2=options.adam_beta2,
+        weight_decay=options.weight_decay,
+        max_grad_norm=options.max_grad_norm,
+        optim="adamw_torch",
+        bf16=precision == "bf16",
+        fp16=precision == "fp16",
+        gradient_checkpointing=options.gradient_checkpointing,
+        gradient_checkpointing_kwargs={"use_reentrant": False},
+        eval_strategy="steps",
+        eval_steps=options.eval_steps,
+        save_strategy="steps",
+        save_steps=options.save_steps,
+        logging_steps=options.log_steps,
+        logging_first_step=True,
+        metric_for_best_model=options.best_metric,
+        greater_is_better=not options.best_metric.endswith("loss"),
+        seed=options.seed,
+        data_seed=options.seed,
+        use_cpu=not torch.cuda.is_available(),
+        ddp_find_unused_parameters=False,
+        remove_unused_columns=False,
+        report_to="none",
+        disable_tqdm=False,
+        deepspeed=deepspeed,
+    )
+    # Set afterwards: the constructor would demand that save_steps be a multiple of eval_steps, which `KeepCheckpoints`
+    # makes needless by saving at every new best.
+    args.load_best_model_at_end = True
+    # One process is one device: without a launcher the Trainer would otherwise spread over every GPU (DataParallel).
+    if args.n_gpu > 1:
+        args._n_gpu = 1
+    return args
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+def write_model(folder: Path, model: PreTrainedModel, weights: dict[str, torch.Tensor], tokenizer: Any) -> None:
+    """Save config, weights and tokenizer as float32, whatever dtype the module itself is in. One process only.
+
+    Args:
+        folder: made anew.
+        model: gives class and config; its own weights are not read.
+        weights: name → float32 tensor, tied names once.
+        tokenizer: saved beside the weights.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    model.save_pretrained(folder, state_dict=weights)
+    # save_pretrained writes the module's dtype, and from_pretrained would then load the weights in it.
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config.pop("torch_dtype", None)
+    config.pop("gradient_checkpointing", None)
+    config["dtype"] = "float32"
+    config["use_cache"] = True
+    write_json(folder / "config.json", config)
+    tokenizer.save_pretrained(folder)
+
+
+def publish_model(stage: Stage, staging: Path) -> None:
+    """Move a written model into the stage's folder; the folder loads as a model only once all is there.
+
+    `config.json`, without which nothing loads, is removed first and comes last.
+    """
+    fsync_tree(staging)
+    (stage.out / "config.json").unlink(missing_ok=True)
+    files = sorted(staging.iterdir(), key=lambda path: path.name == "config.json")
+    for path in files:
+        os.replace(path, stage.out / path.name)
+    fsync_tree_top(stage.out)
+    staging.rmdir()
+
+
+def finish_stage(stage: Stage, began: float, **facts: Any) -> None:
+    """Record the end in `run.json` and say where the model is."""
+    stage.note(finished=True, seconds=round(time.time() - began, 1), **facts)
+    stage.say(f"done in {time.time() - began:.0f} s; the model is in {stage.out}")

@@ -1,0 +1,244 @@
+"""transformers' Trainer as the stages use it: exact evaluation over ranks, whole checkpoints, the best one kept.
+
+The differences from the stock Trainer: every rank evaluates its own share of the rows on the unwrapped model and the sums
+are joined (so neither batch size nor rank count changes a metric, and uneven shares cannot deadlock); a checkpoint is
+marked whole before an older one is removed, and only whole ones are resumed; every new best evaluation is saved, whatever
+`save_steps` says; the first batch proves that the ranks see different data. Left out: ZeRO-3.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+from tqdm import tqdm
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from launch.outputs import WHOLE_MARKER, checkpoint_step
+from launch.stage import Stage, gather_objects
+from trlx.utils.distributed import is_main_rank
+from trlx.utils.errors import UserError
+from trlx.utils.files import fsync_tree, write_json
+from trlx.utils.metrics import MetricsWriter, is_scalar
+
+Sums = dict[str, tuple[float, float]]  # metric name → (sum, count); their quotient over all ranks is the metric
+
+
+class Rows(Dataset):
+    """Encoded samples in memory. `rows[i]` is the sample's dict with its index added as `row`."""
+
+    def __init__(self, items: Sequence[Mapping[str, Any]], lengths: Sequence[int]):
+        self.items = items
+        self.lengths = lengths  # tokens of each item, to batch alike lengths in evaluation
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return {**self.items[index], "row": index}
+
+
+class StageTrainer(Trainer):
+    """A Trainer whose loss and metrics are plain functions.
+
+    Args:
+        stage: the run.
+        measure: (model, batch) → `Sums` of one evaluation batch; called without gradients, in eval mode.
+        loss_fn: (wrapped model, batch) → mean loss of the batch; None for the Trainer's own path (`labels` in the batch).
+        extra_eval: model → further metrics of an evaluation, the same on every rank; called on every rank.
+        keywords: Trainer's. Datasets are `Rows`; the collator puts their indices into the batch as `rows`.
+    """
+
+    def __init__(
+        self,
+        *,
+        stage: Stage,
+        measure: Callable[[nn.Module, dict[str, Tensor]], Sums],
+        loss_fn: Callable[[nn.Module, dict[str, Tensor]], Tensor] | None = None,
+        extra_eval: Callable[[nn.Module], dict[str, float]] | None = None,
+        **keywords: Any,
+    ):
+        super().__init__(args=stage.args, **keywords)
+        self.stage = stage
+        self.measure = measure
+        self.loss_fn = loss_fn
+        self.extra_eval = extra_eval
+        self.ranks_checked = False
+        self.frozen_weights = self._frozen_weights()
+        self.add_callback(WriteMetrics(stage.out))
+        self.add_callback(KeepCheckpoints(stage.out))
+
+    def _frozen_weights(self) -> dict[str, Tensor]:
+        """Float32 copies of weights that DeepSpeed will cast to 16 bit and, as they are not trained, keeps no master of."""
+        if not (self.is_deepspeed_enabled and is_main_rank()):
+            return {}
+        named = self.model.named_parameters()
+        return {name: weight.detach().float().cpu().clone() for name, weight in named if not weight.requires_grad}
+
+    def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
+        if not self.ranks_checked:
+            self._check_ranks(inputs)
+            self.ranks_checked = True
+        return super().training_step(model, inputs, num_items_in_batch)
+
+    def _check_ranks(self, inputs: dict[str, Any]) -> None:
+        """Record the first batch of every rank. Raises: UserError when two ranks were given the same rows."""
+        ids = inputs["input_ids"].cpu().numpy().tobytes()
+        mine = {"rows": inputs["rows"].tolist(), "sha256": hashlib.sha256(ids).hexdigest()}
+        every = gather_objects(mine)
+        self.stage.note(first_batches=every, accelerate_ranks=self.accelerator.num_processes)
+        rows = [row for one in every for row in one["rows"]]
+        if len(set(rows)) < len(rows) <= len(self.train_dataset):  # type: ignore[arg-type]
+            raise UserError(
+                f"the {len(every)} ranks were given the same training rows (accelerate sees "
+                f"{self.accelerator.num_processes} processes): start with `deepspeed` or `torchrun`, as the README shows"
+            )
+
+    def compute_loss(
+        self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        inputs = {name: value for name, value in inputs.items() if name != "rows"}
+        if self.loss_fn is not None:
+            return self.loss_fn(model, inputs)
+        return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+
+    def evaluate(
+        self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
+    ) -> dict[str, float]:
+        """Metrics of the evaluation rows, logged under `metric_key_prefix_`; the same on every rank."""
+        rows = self.eval_dataset if eval_dataset is None else eval_dataset
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in self.measure_rows(rows).items()}
+        if self.extra_eval is not None:
+            self.model.eval()
+            metrics |= {f"{metric_key_prefix}_{name}": value for name, value in self.extra_eval(self.model).items()}
+        self.log(dict(metrics))
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def measure_rows(self, rows: Rows) -> dict[str, float]:
+        """`measure` over every row, each counted once, whatever the number of ranks. A collective."""
+        model = self.model
+        model.eval()
+        order = sorted(range(len(rows)), key=lambda index: -rows.lengths[index])
+        mine = order[self.args.process_index :: max(self.args.world_size, 1)]
+        size = self.args.per_device_eval_batch_size
+        starts = range(0, len(mine), size)
+        totals: dict[str, list[float]] = {}
+        for start in tqdm(starts, desc="evaluating", leave=False, disable=not is_main_rank()):
+            batch = self.data_collator([rows[index] for index in mine[start : start + size]])
+            batch.pop("rows")
+            with torch.no_grad():
+                sums = self.measure(model, self._prepare_inputs(batch))
+            for name, (total, count) in sums.items():
+                running = totals.setdefault(name, [0.0, 0.0])
+                running[0] += total
+                running[1] += count
+        return joined(gather_objects(totals))
+
+    def float32_weights(self) -> dict[str, Tensor]:
+        """Name → float32 CPU tensor of the trained model: DeepSpeed's master weights where it keeps them. A collective.
+
+        Tied weights appear once. Only the main rank's answer is complete.
+        """
+        weights = {}
+        kept = self.model.state_dict().keys()
+        for name, weight in self.model.named_parameters():
+            value = self._master(weight) if weight.requires_grad else self.frozen_weights.get(name, weight)
+            weights[name] = value.detach().float().cpu()
+        buffers = {name: value.detach().cpu() for name, value in self.model.named_buffers() if name in kept}
+        return weights | buffers
+
+    def _master(self, weight: Tensor) -> Tensor:
+        if not self.is_deepspeed_enabled:
+            return weight
+        from deepspeed.utils import safe_get_full_fp32_param
+
+        master = safe_get_full_fp32_param(weight)
+        return weight if master is None else master
+
+
+def joined(shares: Sequence[Mapping[str, Sequence[float]]]) -> dict[str, float]:
+    """Sum of sums over sum of counts, for each metric of any rank; metrics that counted nothing are left out."""
+    names = sorted({name for share in shares for name in share})
+    metrics = {}
+    for name in names:
+        total = sum(share[name][0] for share in shares if name in share)
+        count = sum(share[name][1] for share in shares if name in share)
+        if count:
+            metrics[name] = total / count
+    return metrics
+
+
+class WriteMetrics(TrainerCallback):
+    """Every logged line to `metrics.jsonl` and to TensorBoard files in `logs/`, from the main rank."""
+
+    def __init__(self, out: Path):
+        self.out = out
+        self.board: Any = None
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **keywords: Any
+    ) -> None:
+        if not is_main_rank():
+            return
+        from torch.utils.tensorboard import SummaryWriter
+
+        logs = {name: value for name, value in keywords["logs"].items() if is_scalar(value)}
+        MetricsWriter(self.out).write(logs, state.global_step)
+        self.board = self.board or SummaryWriter(str(self.out / "logs"))
+        for name, value in logs.items():
+            self.board.add_scalar(name, value, state.global_step)
+        self.board.flush()
+
+
+class KeepCheckpoints(TrainerCallback):
+    """Evaluates at the last step, saves at every new best, marks checkpoints whole, keeps the best and the newest."""
+
+    def __init__(self, out: Path):
+        self.out = out
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **keywords: Any
+    ) -> None:
+        # The path in a resumed state is where the run was; the folder may have been moved since.
+        if state.best_model_checkpoint:
+            best = self.out / Path(state.best_model_checkpoint).name
+            state.best_model_checkpoint = str(best) if best.is_dir() else None
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **keywords: Any
+    ) -> None:
+        if state.global_step >= state.max_steps:
+            control.should_evaluate = True
+
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **keywords: Any
+    ) -> None:
+        name = str(args.metric_for_best_model)
+        if name not in keywords["metrics"]:
+            raise UserError(f"--best_metric {name} is no metric of this stage; known: {', '.join(keywords['metrics'])}")
+        value, best = keywords["metrics"][name], state.best_metric
+        if best is None or (value > best if args.greater_is_better else value < best):
+            control.should_save = True
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **keywords: Any
+    ) -> None:
+        if dist.is_initialized():
+            dist.barrier()  # every rank has written its part
+        if not is_main_rank():
+            return
+        newest = self.out / f"checkpoint-{state.global_step}"
+        fsync_tree(newest)
+        write_json(newest / WHOLE_MARKER, {"step": state.global_step})
+        best = Path(state.best_model_checkpoint).name if state.best_model_checkpoint else None
+        for old in self.out.glob("checkpoint-*"):
+            if checkpoint_step(old) >= 0 and old != newest and old.name != best:
+                shutil.rmtree(old)
