@@ -1,0 +1,1 @@
+"""Configurations, and the records that travel between rollout and loss."""

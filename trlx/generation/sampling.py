@@ -84,7 +84,7 @@ def check_gen_kwargs(gen_kwargs: Mapping[str, Any]) -> None:
             raise UserError(f"unknown generation option 'gen_kwargs.{name}'{nearest(name, known)}")
     if gen_kwargs.get("do_sample") and (gen_kwargs.get("top_k") or gen_kwargs.get("top_p", 1.0) < 1.0):
         warnings.warn(
-            "top_k / top_p cut the distribution that tokens are drawn from; PPO's log-probabilities are of the uncut one",
+            "top_k / top_p cut the distribution that is sampled; PPO's log-probabilities are of the uncut one",
             stacklevel=2,
         )
 

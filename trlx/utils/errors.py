@@ -14,7 +14,7 @@ from typing import NoReturn
 EXIT_USER_ERROR = 2
 
 
-class UserError(Exception):
+class UserError(ValueError):
     """A mistake in the input; the message names the file, line or key and the remedy, on one line."""
 
 

@@ -1,0 +1,183 @@
+"""Running part of a transformer through its own forward: the frozen trunk once, the rest as often as needed.
+
+The model's own `forward` always runs from token ids and attention mask, so that masks, positions and rotary angles are the
+model's. To leave out the bottom k blocks they are replaced, for the length of one call, by stubs of which the last returns
+the hidden state kept earlier (`replaying`). To run the reference, the trainable modules are replaced, for the length of one
+call, by frozen copies of themselves (`FrozenCopies`). No architecture is named here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from trlx.utils.errors import UserError
+
+
+def find_blocks(model: PreTrainedModel) -> nn.ModuleList:
+    """The decoder's list of blocks: the `ModuleList` with as many entries as the config has layers.
+
+    Raises: UserError when there is none.
+    """
+    layers = model.config.get_text_config().num_hidden_layers
+    for module in model.modules():
+        if isinstance(module, nn.ModuleList) and len(module) == layers:
+            return module
+    raise UserError(f"cannot find the {layers} decoder blocks of {type(model).__name__}: this model is not supported")
+
+
+def modules_before_blocks(model: PreTrainedModel, blocks: nn.ModuleList) -> set[nn.Module]:
+    """The modules with parameters of their own that run before block 0 (token and position embeddings), found by running."""
+    seen: set[nn.Module] = set()
+    before: set[nn.Module] = set()
+    handles = [
+        module.register_forward_hook(lambda module, *_: seen.add(module))
+        for module in model.modules()
+        if next(module.parameters(recurse=False), None) is not None
+    ]
+    handles.append(blocks[0].register_forward_pre_hook(lambda *_: before.update(seen)))
+    try:
+        with torch.no_grad():
+            model(input_ids=torch.zeros(1, 2, dtype=torch.long, device=model.device), use_cache=False)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return before
+
+
+def freeze_bottom(model: PreTrainedModel, num_layers_unfrozen: int) -> int:
+    """Freeze all but the top blocks.
+
+    Args:
+        model: its parameters' `requires_grad` is set.
+        num_layers_unfrozen: −1 freezes nothing; n > 0 freezes all but the top n blocks and everything that runs before
+            block 0 (embeddings and positions, so a tied head too), while final norm and an untied head train; 0 freezes
+            everything.
+
+    Returns: how many bottom blocks are frozen, with everything below them: 0 when nothing is.
+    Raises: UserError when n exceeds the model's layers.
+    """
+    blocks = find_blocks(model)
+    if num_layers_unfrozen > len(blocks):
+        raise UserError(f"model.num_layers_unfrozen is {num_layers_unfrozen} but the model has {len(blocks)} layers")
+    model.requires_grad_(True)
+    if num_layers_unfrozen < 0:
+        return 0
+    if num_layers_unfrozen == 0:
+        model.requires_grad_(False)
+        return len(blocks)
+    frozen = len(blocks) - num_layers_unfrozen
+    for module in modules_before_blocks(model, blocks):
+        for parameter in module.parameters(recurse=False):
+            parameter.requires_grad_(False)
+    for block in blocks[:frozen]:
+        block.requires_grad_(False)
+    return frozen
+
+
+class _Stub(nn.Module):
+    """Stands in for a block that is not run: hands its input on, or the state it was given."""
+
+    def __init__(self, returns_tuple: bool, state: Tensor | None = None):
+        super().__init__()
+        self.returns_tuple, self.state = returns_tuple, state
+
+    def forward(self, hidden_states: Tensor, *_: Any, **__: Any) -> Any:
+        hidden = hidden_states if self.state is None else self.state
+        return (hidden, None) if self.returns_tuple else hidden
+
+
+class Trunk:
+    """The bottom k ≥ 1 blocks of a model: their output kept in one pass, replayed in others."""
+
+    def __init__(self, blocks: nn.ModuleList, depth: int):
+        self.blocks, self.depth = blocks, depth
+        self.returns_tuple: bool | None = None  # how this family's blocks return, seen in the first `keeping`
+
+    @contextlib.contextmanager
+    def keeping(self) -> Iterator[list[Tensor]]:
+        """Within the block, a full forward appends the trunk's output (B, T, H) to the list that is yielded."""
+        kept: list[Tensor] = []
+
+        def keep(_: nn.Module, __: Any, output: Any) -> None:
+            self.returns_tuple = isinstance(output, tuple)
+            kept.append(output[0] if isinstance(output, tuple) else output)
+
+        handle = self.blocks[self.depth - 1].register_forward_hook(keep)
+        try:
+            yield kept
+        finally:
+            handle.remove()
+
+    @contextlib.contextmanager
+    def replaying(self, state: Tensor) -> Iterator[None]:
+        """Within the block, the model's forward starts from `state` (B, T, H) instead of running the bottom blocks."""
+        if self.returns_tuple is None:
+            raise RuntimeError("a trunk is replayed only after it was kept")
+        stubs = [_Stub(self.returns_tuple) for _ in range(self.depth - 1)] + [_Stub(self.returns_tuple, state)]
+        with swapped([(self.blocks, str(i), stub) for i, stub in enumerate(stubs)]):
+            yield
+
+
+class FrozenCopies(nn.Module):
+    """Frozen copies of every module of `model` that trains, which can take their places for one call.
+
+    With the copies in place the model is what it was when they were made: the PPO reference. Modules that do not train are
+    shared, so a model with only its top blocks unfrozen needs copies of those blocks, of the final norm and of an untied
+    head; one that trains whole is copied whole.
+    """
+
+    def __init__(self, model: PreTrainedModel, blocks: nn.ModuleList):
+        super().__init__()
+        self._places: list[tuple[nn.Module, str]] = []
+        memo: dict[int, Any] = {}  # keeps tied parameters tied among the copies
+        copies = []
+        for parent, name, module in _trainable_parts(model, blocks):
+            self._places.append((parent, name))
+            copies.append(copy.deepcopy(module, memo).requires_grad_(False).eval())
+        self.copies = nn.ModuleList(copies)
+
+    @contextlib.contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Within the block, the model runs with the frozen copies."""
+        replacements = [(*place, module) for place, module in zip(self._places, self.copies, strict=True)]
+        with swapped(replacements):
+            yield
+
+
+def _trainable_parts(model: PreTrainedModel, blocks: nn.ModuleList) -> list[tuple[nn.Module, str, nn.Module]]:
+    """(parent, name, module) of each block that trains and of each module outside the blocks with trainable parameters."""
+    parts: list[tuple[nn.Module, str, nn.Module]] = []
+    inside = {id(module) for block in blocks for module in block.modules()} | {id(blocks)}
+    for parent in model.modules():
+        for name, module in parent.named_children():
+            own = next((p for p in module.parameters(recurse=False) if p.requires_grad), None) is not None
+            if parent is blocks:
+                own = any(parameter.requires_grad for parameter in module.parameters())
+            elif id(module) in inside:
+                continue
+            if own:
+                parts.append((parent, name, module))
+    return parts
+
+
+@contextlib.contextmanager
+def swapped(replacements: list[tuple[nn.Module, str, nn.Module]]) -> Iterator[None]:
+    """Within the block, each `parent.name` is the replacement; afterwards the original again.
+
+    The module dictionaries are changed directly: nothing is registered anew, so wrappers around the model notice nothing.
+    """
+    originals = [parent._modules[name] for parent, name, _ in replacements]
+    try:
+        for parent, name, module in replacements:
+            parent._modules[name] = module
+        yield
+    finally:
+        for (parent, name, _), original in zip(replacements, originals, strict=True):
+            parent._modules[name] = original

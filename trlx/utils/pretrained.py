@@ -1,0 +1,72 @@
+"""Loading models and tokenizers from a folder or hub id: dtype explicit, dropout off, one-line errors."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
+
+from trlx.utils.errors import UserError
+
+
+def load_tokenizer(path: str | os.PathLike[str]) -> PreTrainedTokenizerBase:
+    """The tokenizer of a folder or hub id. Raises: UserError when it cannot be read or has no EOS token."""
+    _check_folder(path)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(path))
+    except (OSError, ValueError) as error:
+        raise _cannot_load("tokenizer", path, error) from error
+    if tokenizer.eos_token_id is None:
+        raise UserError(f"{path}: its tokenizer has no EOS token; set eos_token in tokenizer_config.json")
+    return tokenizer
+
+
+def load_model(
+    auto_class: Any, path: str | os.PathLike[str], dtype: torch.dtype = torch.float32, **config_changes: Any
+) -> tuple[Any, set[str]]:
+    """A pretrained model with every dropout off.
+
+    Args:
+        auto_class: e.g. `AutoModelForCausalLM`.
+        path: a folder or hub id.
+        dtype: of the weights; never taken from the checkpoint's config.
+        config_changes: fields to set in its config first, e.g. `num_labels=1`.
+
+    Returns: (model, names of weights that the checkpoint lacks and that were initialised anew).
+    Raises: UserError when it cannot be read.
+    """
+    _check_folder(path)
+    try:
+        config = without_dropout(AutoConfig.from_pretrained(str(path), **config_changes))
+        model, info = auto_class.from_pretrained(str(path), config=config, dtype=dtype, output_loading_info=True)
+    except (OSError, ValueError) as error:
+        raise _cannot_load("model", path, error) from error
+    return model, set(info["missing_keys"])
+
+
+def without_dropout(config: Any) -> Any:
+    """The config with every dropout probability 0, in place.
+
+    PPO compares log-probabilities between passes, which dropout would make differ; the other stages follow suit.
+    """
+    for name, value in vars(config).items():
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and name.endswith(("dropout", "pdrop")):
+            setattr(config, name, 0.0)
+    return config
+
+
+def _check_folder(path: str | os.PathLike[str]) -> None:
+    """A path that can be no hub id must be a folder that holds a model."""
+    name = str(path)
+    if os.path.isabs(name) or name.startswith((".", "~")) or name.count("/") > 1:
+        if not os.path.isdir(name):
+            raise UserError(f"{name}: no such folder; run the stage that writes it first, or name another model")
+        if not os.path.exists(os.path.join(name, "config.json")):
+            raise UserError(f"{name}: holds no finished model (no config.json); finish the stage that writes it")
+
+
+def _cannot_load(what: str, path: object, error: Exception) -> UserError:
+    reason = " ".join(str(error).split())[:200]
+    return UserError(f"{path}: its {what} cannot be loaded ({reason}); name a model folder or a hub id in reach")
