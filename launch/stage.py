@@ -289,8 +289,6 @@ def training_arguments(
         optim="adamw_torch",
         bf16=precision == "bf16",
         fp16=precision == "fp16",
-        gradient_checkpointing=options.gradient_checkpointing,
-        gradient_checkpointing_kwargs={"use_reentrant": False},
         eval_strategy="steps",
         eval_steps=options.eval_steps,
         save_strategy="steps",
@@ -307,6 +305,7 @@ def training_arguments(
         report_to="none",
         disable_tqdm=False,
         deepspeed=deepspeed,
+        **_checkpointing(options.gradient_checkpointing),
     )
     # Set afterwards: the constructor would demand that save_steps be a multiple of eval_steps, which `KeepCheckpoints`
     # makes needless by saving at every new best.
@@ -315,6 +314,13 @@ def training_arguments(
     if args.n_gpu > 1:
         args._n_gpu = 1
     return args
+
+
+def _checkpointing(on: bool) -> dict[str, Any]:
+    """The arguments for recomputing activations, under the name this transformers version gives them."""
+    known = {f.name for f in dataclasses.fields(TrainingArguments)}
+    name = "activation_checkpointing" if "activation_checkpointing" in known else "gradient_checkpointing"
+    return {name: on, f"{name}_kwargs": {"use_reentrant": False}}
 
 
 def _versions() -> dict[str, str]:

@@ -1,0 +1,131 @@
+"""Supervised fine-tuning of a causal language model on posts and their reference summaries.
+
+    deepspeed sft/train_gptneo_summarize.py
+    deepspeed --num_accelerators 2 sft/train_gptneo_summarize.py --config configs/tiny/sft.yaml --root runs/demo
+    python sft/train_gptneo_summarize.py --config configs/sft.yaml        (one process, no DeepSpeed)
+
+The loss covers the summary and its EOS only; each evaluation also writes summaries greedily and measures their ROUGE. The
+best model by `best_metric` ends in `<root>/ckpts/sft`, in float32. Left out: packing several posts into one row.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformers import AutoModelForCausalLM
+
+from launch.outputs import default_under, fill_places
+from launch.stage import MODEL_STAGING, Stage, StageOptions, begin_stage, finish_stage, publish_model, ranks, write_model
+from launch.stage_trainer import StageTrainer
+from sft.collator import SummaryCollator
+from sft.loss import measure_summary_loss, summary_loss
+from sft.posts import cut_prompts, encode_posts
+from sft.rouge import GeneratedRouge
+from tasks.registry import get_task
+from trlx.utils.cli import parse_config
+from trlx.utils.distributed import is_main_rank
+from trlx.utils.errors import UserError, run_main
+from trlx.utils.pretrained import load_model, load_tokenizer
+
+
+@dataclass
+class SftOptions(StageOptions):
+    """Options of supervised fine-tuning.
+
+    Args:
+        task: how rows of data are read; see `tasks/`.
+        data: hub id, local folder (or folder/prefix), or a JSONL, JSON, CSV or Parquet file (also .gz).
+        train_split: the split to train on.
+        valid_split: the split to evaluate on.
+        train_limit: the first so many training posts; null for all.
+        valid_limit: the first so many evaluation posts; null for all.
+        loss_on_prompt: learn the prompt's tokens too.
+        rouge_samples: evaluation posts to summarise and score at each evaluation; 0 for none.
+        rouge_batch_size: posts summarised at once.
+        max_new_tokens: longest summary that is written.
+    """
+
+    model: str = "EleutherAI/gpt-neo-1.3B"
+    adam_beta2: float = 0.95
+    save_steps: int = 1000
+    deepspeed: str | None = "{repo}/configs/ds_config_sft.json"
+    task: str = "tldr"
+    data: str = "CarperAI/openai_summarize_tldr"
+    train_split: str = "train"
+    valid_split: str = "valid"
+    train_limit: int | None = None
+    valid_limit: int | None = 2000
+    loss_on_prompt: bool = False
+    rouge_samples: int = 64
+    rouge_batch_size: int = 16
+    max_new_tokens: int = 50
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Parse the command line and train."""
+    options = parse_config(SftOptions, "Supervised fine-tuning on posts and their reference summaries.", argv)
+    with ranks():
+        train(fill_places(options, options.root))
+
+
+def train(options: SftOptions) -> Path:
+    """Run the stage; returns the folder the model is in. Call on every rank, within `launch.stage.ranks`."""
+    began = time.time()
+    if options.rouge_samples and options.max_new_tokens >= options.max_length:
+        raise UserError(f"--max_new_tokens {options.max_new_tokens} leaves no room in --max_length {options.max_length}")
+    stage = begin_stage("sft", options, default_under(options.root, options.out, "ckpts", "sft"))
+    trainer = build_trainer(stage, options)
+    trainer.train(resume_from_checkpoint=str(stage.checkpoint) if stage.checkpoint else None)
+    weights = trainer.float32_weights()
+    if is_main_rank():
+        write_model(stage.out / MODEL_STAGING, trainer.model, weights, trainer.processing_class)
+        publish_model(stage, stage.out / MODEL_STAGING)
+    finish_stage(stage, began, steps=trainer.state.global_step, best_metric=trainer.state.best_metric)
+    return stage.out
+
+
+def build_trainer(stage: Stage, options: SftOptions) -> StageTrainer:
+    """Model, data and evaluation of the stage, put together."""
+    task = get_task(options.task)
+    tokenizer = load_tokenizer(options.model)
+    model, _ = load_model(AutoModelForCausalLM, options.model)
+    train_posts = task.load_posts(options.data, options.train_split, limit=options.train_limit)
+    valid_posts = task.load_posts(options.data, options.valid_split, limit=options.valid_limit)
+    train_rows, train_long = encode_posts(train_posts, tokenizer, options.max_length)
+    valid_rows, valid_long = encode_posts(valid_posts, tokenizer, options.max_length)
+    stage.say(
+        f"{len(train_rows)} training and {len(valid_rows)} validation posts; "
+        f"{train_long} + {valid_long} too long for {options.max_length} tokens left out"
+    )
+    stage.note(train_posts=len(train_rows), valid_posts=len(valid_rows), posts_left_out=train_long + valid_long)
+    rouge = None
+    if options.rouge_samples:
+        sample = cut_prompts(
+            valid_posts[: options.rouge_samples], tokenizer, options.max_length - options.max_new_tokens
+        )
+        rouge = GeneratedRouge(
+            sample,
+            tokenizer,
+            options.max_new_tokens,
+            options.rouge_batch_size,
+            stage.args.process_index,
+            stage.args.world_size,
+        )
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    return StageTrainer(
+        stage=stage,
+        model=model,
+        processing_class=tokenizer,
+        train_dataset=train_rows,
+        eval_dataset=valid_rows,
+        data_collator=SummaryCollator(int(pad), options.loss_on_prompt),
+        compute_loss_func=summary_loss,
+        measure=measure_summary_loss,
+        extra_eval=rouge,
+    )
+
+
+if __name__ == "__main__":
+    run_main(main)
