@@ -1,0 +1,137 @@
+"""The miniature: TL;DR-style posts that the project writes itself, with known facts and a gold score.
+
+    python -m tasks.miniature posts --root runs/demo --seed 1      posts of every split, tokenizer, random GPT-Neo
+    python -m tasks.miniature pairs --root runs/demo               preference pairs, after SFT
+
+Everything follows from the seed. The columns are those of the real data (prompt, label) and, beside them, the facts of
+the post, the situation and its slots. Left out: nothing is downloaded, and no part of it is a real person's post.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from tasks.miniature_situations import situations
+from tasks.miniature_text import Draft, draw, write_post, write_reference
+from tasks.scratch_model import ModelSize, refuse_existing, save_base
+from tasks.text import response_text
+from trlx.utils.cli import parse_config
+from trlx.utils.errors import UserError, run_main
+from trlx.utils.files import replacing_folder
+
+Row = dict[str, Any]
+SPLITS = ("sft_train", "sft_valid", "rm_posts", "ppo_train", "ppo_valid", "test")
+
+
+@dataclass
+class PostsOptions:
+    """Options of `posts`."""
+
+    root: str = str(Path(__file__).resolve().parents[1])  # data/ and base/ are written below it
+    seed: int = 1
+    sft_train: int = 8000  # rows of each split
+    sft_valid: int = 200
+    rm_posts: int = 2400
+    ppo_train: int = 4000
+    ppo_valid: int = 200
+    test: int = 400
+    model: ModelSize = field(default_factory=ModelSize)
+    overwrite: bool = False  # replace data/ and base/ where they exist
+
+
+def make_splits(sizes: Mapping[str, int], seed: int) -> dict[str, list[Row]]:
+    """Rows of every split; no two posts of any split share situation and slots.
+
+    The situations are gone through in shuffled rounds, so that each split has all of them, as evenly as its size allows.
+    """
+    rng = random.Random(seed)
+    seen: set[tuple[str, ...]] = set()
+    splits = {}
+    for split, size in sizes.items():
+        progress = tqdm(range(size), desc=f"posts: {split}", unit="post", leave=False)
+        round_: list[Any] = []
+        rows = []
+        for number in progress:
+            round_ = round_ or rng.sample(situations(), len(situations()))
+            about = round_.pop()
+            draft = draw(rng, about)
+            while draft.key in seen:
+                draft = draw(rng, about)
+            seen.add(draft.key)
+            rows.append(make_row(rng, draft, f"{split}-{number}"))
+        splits[split] = rows
+    check_leakage(splits)
+    return splits
+
+
+def make_row(rng: random.Random, draft: Draft, name: str) -> Row:
+    """One line of a posts file."""
+    return {
+        "id": name,
+        "prompt": write_post(rng, draft),
+        "label": write_reference(rng, draft),
+        "facts": draft.facts,
+        "situation": draft.situation.id,
+        "slots": draft.slots,
+    }
+
+
+def check_leakage(splits: Mapping[str, Iterable[Row]]) -> None:
+    """Assert that no prompt, and no situation with the same slot values, occurs twice, in one split or in two.
+
+    Raises: UserError naming the two rows.
+    """
+    seen: dict[Any, str] = {}
+    for rows in splits.values():
+        for row in rows:
+            slots = tuple(sorted((name, value) for name, value in row["slots"].items() if value is not None))
+            for key in (row["prompt"], (row["situation"], slots)):
+                if key in seen:
+                    raise UserError(f"leakage: {seen[key]} and {row['id']} are the same post: generate the data anew")
+                seen[key] = row["id"]
+
+
+def write_jsonl(path: Path, rows: Iterable[Row]) -> None:
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+
+
+def write_posts(options: PostsOptions) -> None:
+    """The command `posts`."""
+    root = Path(options.root)
+    for name in ("data", "base"):
+        refuse_existing(root / name, options.overwrite)
+    splits = make_splits({split: getattr(options, split) for split in SPLITS}, options.seed)
+    root.mkdir(parents=True, exist_ok=True)
+    with replacing_folder(root / "data") as folder:
+        for split, rows in splits.items():
+            write_jsonl(folder / f"{split}.jsonl", rows)
+    texts = [row["prompt"] + response_text(row["label"]) for row in splits["sft_train"]]
+    save_base(root / "base", texts, options.model, options.seed)
+    print(f"{sum(map(len, splits.values()))} posts of {len(situations())} situations written to {root / 'data'}, no leak")
+    print(f"tokenizer and random GPT-Neo written to {root / 'base'}")
+
+
+def main(argv: list[str] | None = None) -> None:
+    argv = sys.argv[1:] if argv is None else argv
+    command, rest = (argv[0], argv[1:]) if argv else ("", [])
+    if command == "posts":
+        write_posts(parse_config(PostsOptions, "Write the miniature's posts, tokenizer and random model.", rest))
+    elif command == "pairs":
+        # Here, not above: what makes pairs needs the miniature's rows.
+        from tasks.miniature_pairs import PairsOptions, write_pairs
+
+        write_pairs(parse_config(PairsOptions, "Write the miniature's preference pairs.", rest))
+    else:
+        raise UserError("give a command: `python -m tasks.miniature posts` or `pairs` (each has --help)")
+
+
+if __name__ == "__main__":
+    run_main(main)
