@@ -1,0 +1,1 @@
+"""The local metric's folder, in the shape that `evaluate.load(path)` wants: `rouge/rouge.py`."""

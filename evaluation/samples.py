@@ -1,0 +1,106 @@
+"""CSV files of generated summaries with their scores, safe to open in a spreadsheet.
+
+UTF-8 without a byte-order mark (pandas and the csv module take it as it is; in Excel import it through Data > From
+Text). Every text cell is quoted, numbers are not, lines end "\\n"; line breaks inside a cell are kept as they are.
+A cell that a spreadsheet would run as a formula (OWASP, "CSV Injection": = + - @, tab, CR, LF, also full-width, also
+after white space) gets a leading apostrophe; so does a cell that already looks like one so treated, which makes the
+treatment reversible: `read_samples` takes exactly one apostrophe off again.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from trlx.utils.errors import UserError
+from trlx.utils.files import write_text
+
+_RISKY = re.compile(r"'*(?:[\t\r\n]|[\s\ufeff\u200b\x00]*[=+\-@＝＋－＠])")
+
+
+@dataclass(frozen=True)
+class SampleRow:
+    """One generated summary beside its reference; gold_* are None where the task has no gold score."""
+
+    pred: str
+    truth: str
+    post: str  # the prompt as the model read it
+    score_pred: float
+    score_truth: float
+    rouge1: float
+    rouge2: float
+    rougeL: float
+    gold_pred: float | None
+    gold_truth: float | None
+    id: str
+    ended: bool  # False: cut at the limit, no end-of-sequence token
+
+
+COLUMNS = tuple(SampleRow.__dataclass_fields__)
+_TEXT = ("pred", "truth", "post", "id")
+_REQUIRED = tuple(name for name in COLUMNS if not name.startswith("gold_"))
+
+
+def neutralise(text: str) -> str:
+    """The text with an apostrophe before it when a spreadsheet might run it (or when it looks so treated)."""
+    return "'" + text if _RISKY.match(text) else text
+
+
+def restore(cell: str) -> str:
+    """What `neutralise` was given."""
+    return cell[1:] if cell.startswith("'") and _RISKY.match(cell[1:]) else cell
+
+
+def write_samples(path: str | Path, rows: Iterable[SampleRow]) -> None:
+    """Write the CSV whole or not at all; gold columns are left out when no row has them."""
+    rows = list(rows)
+    has_gold = any(row.gold_pred is not None for row in rows)
+    columns = [name for name in COLUMNS if has_gold or not name.startswith("gold_")]
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([_cell(getattr(row, name)) for name in columns] for row in rows)
+    write_text(path, buffer.getvalue())
+
+
+def _cell(value: str | float | bool | None) -> str | float:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if value is None:
+        return ""
+    return neutralise(value) if isinstance(value, str) else float(value)
+
+
+def read_samples(path: str | Path) -> list[SampleRow]:
+    """The rows that `write_samples` wrote, apostrophes taken off again; further columns are ignored.
+
+    Raises: UserError for a missing file or column, or a cell that is no number, naming the line.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; trlx_inference_gptneo.py writes it")
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file, strict=True)
+        missing = [name for name in _REQUIRED if name not in (reader.fieldnames or [])]
+        if missing:
+            raise UserError(f"{path}: column {', '.join(missing)} missing; write it anew")
+        return [_parse(cells, f"{path}, line {reader.line_num}") for cells in reader]
+
+
+def _parse(cells: dict[str, str], where: str) -> SampleRow:
+    texts = {name: restore(cells[name]) for name in _TEXT}
+    numbers: dict[str, float | None] = {}
+    for name in COLUMNS:
+        if name in _TEXT or name == "ended":
+            continue
+        try:
+            numbers[name] = float(cells[name]) if cells.get(name) else None
+        except ValueError as error:
+            raise UserError(f"{where}: column {name} holds {cells[name]!r}, not a number") from error
+        if numbers[name] is None and name in _REQUIRED:
+            raise UserError(f"{where}: column {name} is empty, not a number")
+    return SampleRow(**texts, **numbers, ended=cells["ended"] == "true")  # type: ignore[arg-type]
