@@ -4,10 +4,10 @@
     python trlx_inference_gptneo.py --config configs/tiny/inference.yaml --root runs/demo
     python trlx_inference_gptneo.py --models sft,ppo,base=EleutherAI/gpt-neo-1.3B --limit 500 --batch_size 32
 
-Prints the ROUGE table, the reward table and the paired differences from the baseline, and writes `<root>/results.json`,
-`<root>/metadata/results.md` and one CSV of summaries a model; all are written anew on each run. With two GPUs the reward
-model sits on the first and the policy on the second; with fewer they share, which is said. One policy is in memory at a
-time. Left out: several processes (start one per model with --models and other roots' outputs instead).
+Prints the ROUGE table, the reward table and the paired differences from the baseline, and writes
+`<root>/results.json`, `<root>/metadata/results.md` and one CSV of summaries a model; all are written anew on each run.
+With two GPUs the reward model sits on the first and the policy on the second; with fewer they share, which is said. One
+policy is in memory at a time. Left out: several processes.
 """
 
 from __future__ import annotations

@@ -1,0 +1,78 @@
+"""Tiny random models made on the spot: two policies that share a tokenizer, a reward model, and posts."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import GPTNeoConfig, GPTNeoForSequenceClassification
+
+from tasks.scratch_model import ModelSize, attention_types, random_gpt_neo, train_tokenizer
+
+SIZE = ModelSize(vocab_size=400, layers=2, hidden=32, heads=2, window=8, max_positions=256)
+WORDS = ["cat", "dog", "sold", "lost", "my", "boss", "keys", "car", "Paris", "Rome", "and", "then", "the", "left"]
+
+
+def make_posts(count: int) -> list[dict[str, str]]:
+    rng = random.Random(1)
+    rows = []
+    for index in range(count):
+        body = " ".join(rng.choices(WORDS, k=rng.randint(5, 40)))
+        prompt = f"SUBREDDIT: r/x\nTITLE: {rng.choice(WORDS)}\nPOST: {body}\nTL;DR:"
+        rows.append({"id": f"t{index}", "prompt": prompt, "label": " ".join(rng.choices(WORDS, k=8))})
+    # The same prompt twice, and a summary that a spreadsheet would run.
+    rows[1]["prompt"] = rows[0]["prompt"]
+    rows[2]["label"] = '=HYPERLINK("http://x") the cat left'
+    return rows
+
+
+def make_policies(root: Path) -> None:
+    tokenizer = train_tokenizer([row["prompt"] + " " + row["label"] for row in make_posts(30)], SIZE.vocab_size, 256)
+    for seed, parts in ((0, ("ckpts", "sft")), (1, ("ckpts", "best_checkpoint", "hf_model"))):
+        model = random_gpt_neo(tokenizer, SIZE, seed)
+        # Sharper than at initialisation, so that the two differ and some responses end.
+        with torch.no_grad():
+            model.transformer.wte.weight.mul_(8)
+            model.transformer.wte.weight[tokenizer.eos_token_id] *= 2
+        folder = root.joinpath(*parts)
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+
+
+def make_reward_model(root: Path) -> None:
+    tokenizer = train_tokenizer([row["prompt"] for row in make_posts(30)], SIZE.vocab_size, 256)
+    tokenizer.add_special_tokens({"pad_token": "<|padding|>"})
+    config = GPTNeoConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        num_layers=2,
+        num_heads=2,
+        attention_types=attention_types(2),
+        window_size=8,
+        max_position_embeddings=256,
+        num_labels=1,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    torch.manual_seed(2)
+    model = GPTNeoForSequenceClassification(config)
+    model.config.reward_offset = 0.25
+    folder = root / "ckpts" / "reward_model"
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    (folder / "results.json").write_text(json.dumps({"test_accuracy": 0.875}))
+
+
+@pytest.fixture(scope="session")
+def run_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root in which every stage before the evaluation seems to have run."""
+    root = tmp_path_factory.mktemp("run")
+    make_policies(root)
+    make_reward_model(root)
+    (root / "data").mkdir()
+    lines = [json.dumps(row) + "\n" for row in make_posts(24)]
+    (root / "data" / "test.jsonl").write_text("".join(lines), encoding="utf-8")
+    return root

@@ -1,0 +1,105 @@
+"""The CSVs: what goes in comes out, nothing runs in a spreadsheet, other readers see the columns."""
+
+from __future__ import annotations
+
+import csv
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import pandas
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from evaluation.samples import SampleRow, neutralise, read_samples, restore, write_samples
+from trlx.utils.errors import UserError
+
+ROW = SampleRow("p", "t", "post\nTL;DR:", -1.5, 2.0, 0.1, 0.2, 0.3, None, None, "id-1", True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "  =1", "\u00a0=1", "＝1", "\ufeff=1", "\tx", "\rx"],
+)
+def test_formulas_get_an_apostrophe(text: str) -> None:
+    assert neutralise(text) == "'" + text
+    assert restore(neutralise(text)) == text
+
+
+@pytest.mark.parametrize("text", ["", "the cat", "a=b", "it's", "'quoted'", "1-2", "  plain", "5"])
+def test_other_text_stays(text: str) -> None:
+    assert neutralise(text) == text
+    assert restore(text) == text
+
+
+def test_text_that_looks_treated_survives() -> None:
+    assert neutralise("'=1") == "''=1"
+    assert restore("''=1") == "'=1"
+
+
+@given(st.text(alphabet="'=+-@\t\r\n aＡ＝\ufeff", max_size=6))
+def test_restore_undoes_neutralise_and_no_cell_is_live(text: str) -> None:
+    cell = neutralise(text)
+    assert restore(cell) == text
+    assert not cell.strip(" \t\r\n\ufeff").startswith(("=", "+", "-", "@", "＝"))
+
+
+_TEXTS = st.one_of(st.text(max_size=30), st.text(alphabet="=+-@'\"\t\r\n,; a", max_size=8))
+_NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
+_ROWS = st.builds(
+    SampleRow,
+    pred=_TEXTS,
+    truth=_TEXTS,
+    post=_TEXTS,
+    id=_TEXTS,
+    ended=st.booleans(),
+    **{
+        name: _NUMBERS
+        for name in ("score_pred", "score_truth", "rouge1", "rouge2", "rougeL", "gold_pred", "gold_truth")
+    },
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(_ROWS, max_size=5))
+def test_round_trip(rows: list[SampleRow]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "samples.csv"
+        write_samples(path, rows)
+        assert read_samples(path) == rows
+
+
+def test_columns_numbers_and_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "samples.csv"
+    write_samples(path, [ROW, replace(ROW, pred="=1", ended=False)])
+    raw = path.read_bytes()
+    assert raw.startswith(b'"pred","truth","post","score_pred","score_truth","rouge1","rouge2","rougeL","id","ended"\n')
+    # Numbers stay numbers, negative ones too; text is quoted.
+    assert b',-1.5,2.0,0.1,0.2,0.3,"id-1","true"\n' in raw
+    assert b'"\'=1"' in raw
+    assert [item.name for item in path.parent.iterdir()] == ["samples.csv"]
+    with path.open(newline="", encoding="utf-8") as file:
+        assert next(csv.DictReader(file))["post"] == "post\nTL;DR:"
+    frame = pandas.read_csv(path)
+    assert frame["score_pred"].tolist() == [-1.5, -1.5]
+
+
+def test_gold_columns_appear_when_known(tmp_path: Path) -> None:
+    rows = [replace(ROW, gold_pred=0.5, gold_truth=-0.25)]
+    write_samples(tmp_path / "a.csv", rows)
+    assert "gold_pred" in (tmp_path / "a.csv").read_text().splitlines()[0]
+    assert read_samples(tmp_path / "a.csv") == rows
+
+
+def test_bad_files_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    with pytest.raises(UserError, match="no such file"):
+        read_samples(path)
+    path.write_text("pred,truth\na,b\n")
+    with pytest.raises(UserError, match="column post"):
+        read_samples(path)
+    write_samples(path, [ROW])
+    path.write_text(path.read_text().replace("-1.5", "much"))
+    with pytest.raises(UserError, match=r"line 3: column score_pred holds 'much'"):
+        read_samples(path)
