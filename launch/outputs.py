@@ -76,9 +76,7 @@ def default_under(root: str | Path, given: str | None, *parts: str) -> Path:
     return (Path(given) if given is not None else Path(root).joinpath(*parts)).resolve()
 
 
-def claim_output(
-    out: Path, overwrite: bool, resume: bool, stage_files: Sequence[str] = STAGE_FILES
-) -> Path | None:
+def claim_output(out: Path, overwrite: bool, resume: bool, stage_files: Sequence[str] = STAGE_FILES) -> Path | None:
     """Make `out` ready to be written by a stage, or refuse. Call on one process only.
 
     Args:

@@ -1,10 +1,10 @@
 """What the Trainer stages (SFT, reward model) share: their options, how they start, what they record and publish.
 
-A stage is begun (`begin_stage`), trained by `launch.stage_trainer.StageTrainer`, and ended by `publish_model`, which puts
-config, float32 weights and tokenizer into the output folder itself, where the next stage looks for them; `run.json`
-there tells what ran. DeepSpeed is used when the options name a config file, a launcher started the process and the
-package and a C++ compiler are there; otherwise the plain Trainer runs and says so. Placeholders in paths (`{root}`,
-`{repo}`) are explained in `launch.outputs`. Left out: ZeRO-3, TPUs, pushing to a hub.
+A stage is begun (`begin_stage`), trained by `launch.stage_trainer.StageTrainer`, and ended by `publish_model`, which
+puts config, float32 weights and tokenizer into the output folder itself, where the next stage looks for them;
+`run.json` there tells what ran. DeepSpeed is used when the options name a config file, a launcher started the process
+and the package and a C++ compiler are there; otherwise the plain Trainer runs and says so. Placeholders in paths
+(`{root}`, `{repo}`) are explained in `launch.outputs`. Left out: ZeRO-3, TPUs, pushing to a hub.
 """
 
 from __future__ import annotations
@@ -235,7 +235,9 @@ def settle_deepspeed(path: str | None) -> tuple[dict[str, Any] | None, str | Non
         return None, f"training without DeepSpeed: {lacking}"
     zero = config.get("zero_optimization", {})
     if zero.get("stage", 0) >= 3:
-        raise UserError(f"{path}: ZeRO stage 3 is not supported by this stage: set zero_optimization.stage to 2 or less")
+        raise UserError(
+            f"{path}: ZeRO stage 3 is not supported by this stage: set zero_optimization.stage to 2 or less"
+        )
     offloaded = [key for key in ("offload_optimizer", "offload_param") if key in zero]
     if offloaded and not torch.cuda.is_available():
         for key in offloaded:

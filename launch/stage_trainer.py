@@ -1,9 +1,9 @@
 """transformers' Trainer as the stages use it: exact evaluation over ranks, whole checkpoints, the best one kept.
 
-The differences from the stock Trainer: every rank evaluates its own share of the rows on the unwrapped model and the sums
-are joined (so neither batch size nor rank count changes a metric, and uneven shares cannot deadlock); a checkpoint is
-marked whole before an older one is removed, and only whole ones are resumed; every new best evaluation is saved, whatever
-`save_steps` says; the first batch proves that the ranks see different data. Left out: ZeRO-3.
+The differences from the stock Trainer: every rank evaluates its own share of the rows on the unwrapped model and the
+sums are joined (so neither batch size nor rank count changes a metric, and uneven shares cannot deadlock); a checkpoint
+is marked whole before an older one is removed, and only whole ones are resumed; every new best evaluation is saved,
+whatever `save_steps` says; the first batch proves that the ranks see different data. Left out: ZeRO-3.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class StageTrainer(Trainer):
     Args:
         stage: the run.
         measure: (model, batch) → `Sums` of one evaluation batch; called without gradients, in eval mode.
-        loss_fn: (wrapped model, batch) → mean loss of the batch; None for the Trainer's own path (`labels` in the batch).
+        loss_fn: (wrapped model, batch) → mean loss of the batch; None for the Trainer's own path, with `labels`.
         extra_eval: model → further metrics of an evaluation, the same on every rank; called on every rank.
         keywords: Trainer's. Datasets are `Rows`; the collator puts their indices into the batch as `rows`.
     """
@@ -76,7 +76,7 @@ class StageTrainer(Trainer):
         self.add_callback(KeepCheckpoints(stage.out))
 
     def _frozen_weights(self) -> dict[str, Tensor]:
-        """Float32 copies of weights that DeepSpeed will cast to 16 bit and, as they are not trained, keeps no master of."""
+        """Float32 copies of the untrained weights, of which DeepSpeed keeps no master when it casts to 16 bit."""
         if not (self.is_deepspeed_enabled and is_main_rank()):
             return {}
         named = self.model.named_parameters()
@@ -98,7 +98,7 @@ class StageTrainer(Trainer):
         if len(set(rows)) < len(rows) <= len(self.train_dataset):  # type: ignore[arg-type]
             raise UserError(
                 f"the {len(every)} ranks were given the same training rows (accelerate sees "
-                f"{self.accelerator.num_processes} processes): start with `deepspeed` or `torchrun`, as the README shows"
+                f"{self.accelerator.num_processes} processes): start with `deepspeed` or `torchrun`"
             )
 
     def compute_loss(
@@ -183,9 +183,7 @@ class WriteMetrics(TrainerCallback):
         self.out = out
         self.board: Any = None
 
-    def on_log(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **keywords: Any
-    ) -> None:
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **keywords: Any) -> None:
         if not is_main_rank():
             return
         from torch.utils.tensorboard import SummaryWriter
@@ -228,9 +226,7 @@ class KeepCheckpoints(TrainerCallback):
         if best is None or (value > best if args.greater_is_better else value < best):
             control.should_save = True
 
-    def on_save(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **keywords: Any
-    ) -> None:
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **keywords: Any) -> None:
         if dist.is_initialized():
             dist.barrier()  # every rank has written its part
         if not is_main_rank():

@@ -38,7 +38,12 @@ class GeneratedRouge:
         bar = tqdm(total=len(self.posts), desc="generating", leave=False, disable=not is_main_rank())
         with bar:
             made = generate_texts(
-                model, self.tokenizer, [post.prompt for post in self.posts], self.gen_kwargs, self.batch_size, bar.update
+                model,
+                self.tokenizer,
+                [post.prompt for post in self.posts],
+                self.gen_kwargs,
+                self.batch_size,
+                bar.update,
             )
         scores = rouge_f1([one.text.strip() for one in made], [post.summary for post in self.posts])
         columns: dict[str, list[float]] = {name: [100 * value for value in values] for name, values in scores.items()}

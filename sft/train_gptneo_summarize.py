@@ -4,8 +4,8 @@
     deepspeed --num_accelerators 2 sft/train_gptneo_summarize.py --config configs/tiny/sft.yaml --root runs/demo
     python sft/train_gptneo_summarize.py --config configs/sft.yaml        (one process, no DeepSpeed)
 
-The loss covers the summary and its EOS only; each evaluation also writes summaries greedily and measures their ROUGE. The
-best model by `best_metric` ends in `<root>/ckpts/sft`, in float32. Left out: packing several posts into one row.
+The loss covers the summary and its EOS only; each evaluation also writes summaries greedily and measures their ROUGE.
+The best model by `best_metric` ends in `<root>/ckpts/sft`, in float32. Left out: packing several posts into one row.
 """
 
 from __future__ import annotations
@@ -17,7 +17,16 @@ from pathlib import Path
 from transformers import AutoModelForCausalLM
 
 from launch.outputs import default_under, fill_places
-from launch.stage import MODEL_STAGING, Stage, StageOptions, begin_stage, finish_stage, publish_model, ranks, write_model
+from launch.stage import (
+    MODEL_STAGING,
+    Stage,
+    StageOptions,
+    begin_stage,
+    finish_stage,
+    publish_model,
+    ranks,
+    write_model,
+)
 from launch.stage_trainer import StageTrainer
 from sft.collator import SummaryCollator
 from sft.loss import measure_summary_loss, summary_loss
@@ -74,7 +83,9 @@ def train(options: SftOptions) -> Path:
     """Run the stage; returns the folder the model is in. Call on every rank, within `launch.stage.ranks`."""
     began = time.time()
     if options.rouge_samples and options.max_new_tokens >= options.max_length:
-        raise UserError(f"--max_new_tokens {options.max_new_tokens} leaves no room in --max_length {options.max_length}")
+        raise UserError(
+            f"--max_new_tokens {options.max_new_tokens} leaves no room in --max_length {options.max_length}"
+        )
     stage = begin_stage("sft", options, default_under(options.root, options.out, "ckpts", "sft"))
     trainer = build_trainer(stage, options)
     trainer.train(resume_from_checkpoint=str(stage.checkpoint) if stage.checkpoint else None)

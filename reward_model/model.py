@@ -1,0 +1,124 @@
+"""The reward model: transformers' own sequence-classification class with one label, so that anyone can load it.
+
+That class reads the rightmost token that is not the pad token. Padding with EOS would therefore make it read the token
+before EOS; so a pad token of its own is added and the embeddings are grown by a row. The class has no bias: the
+normalising offset is the field `reward_offset` of its config, and `RewardScorer` subtracts it. Left out: encoders as
+reward models can be loaded, not trained here.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
+
+from trlx.utils.errors import UserError
+from trlx.utils.pretrained import load_model, load_tokenizer
+
+PAD_TOKEN = "<|padding|>"
+OFFSET_FIELD = "reward_offset"
+
+
+def load_reward_model(
+    path: str | os.PathLike[str], dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A finished reward model in eval mode and its tokenizer, from a folder or hub id.
+
+    Raises: UserError when it is no sequence classifier with one label, or its pad token is missing or is EOS.
+    """
+    tokenizer = load_tokenizer(path)
+    model, missing = load_model(AutoModelForSequenceClassification, path, dtype)
+    if missing:
+        raise UserError(f"{path}: no reward model (weights {', '.join(sorted(missing))} are missing); train one first")
+    if model.config.num_labels != 1:
+        raise UserError(f"{path}: a reward model has one label, this has {model.config.num_labels}; name another model")
+    if model.config.pad_token_id is None or model.config.pad_token_id == tokenizer.eos_token_id:
+        state = "missing" if model.config.pad_token_id is None else "EOS"
+        raise UserError(
+            f"{path}: its pad token is {state}, so the score would be read at the wrong token; "
+            f"train it with a pad token of its own, such as {PAD_TOKEN}"
+        )
+    if tokenizer.pad_token_id != model.config.pad_token_id:
+        raise UserError(f"{path}: tokenizer and config.json name different pad tokens; make pad_token_id the same")
+    return model.to(device).eval(), tokenizer
+
+
+def new_reward_model(path: str | os.PathLike[str]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A reward model to train, float32: the trunk of a language model and a new head (or a reward model as it is).
+
+    Uses torch's global random numbers for the head.
+    Raises: UserError when the class of its kind has no linear `score` head over tokens.
+    """
+    tokenizer = load_tokenizer(path)
+    model, missing = load_model(AutoModelForSequenceClassification, path, num_labels=1)
+    head = score_head(model)
+    if "score.weight" in missing:
+        init_head(head)
+    add_pad_token(model, tokenizer)
+    return model, tokenizer
+
+
+def score_head(model: nn.Module) -> nn.Linear:
+    """The head that maps each token's hidden state to its score. Raises: UserError for classes without one."""
+    head = getattr(model, "score", None)
+    if not isinstance(head, nn.Linear):
+        raise UserError(
+            f"{type(model).__name__} has no linear 'score' head over tokens; start from a decoder such as GPT-Neo"
+        )
+    return head
+
+
+def init_head(head: nn.Linear) -> None:
+    """Weights ~ N(0, 1/(d+1)), d the hidden size: scores of about unit variance (Stiennon et al. 2020, appendix B)."""
+    nn.init.normal_(head.weight, std=(head.in_features + 1) ** -0.5)
+    if head.bias is not None:
+        nn.init.zeros_(head.bias)
+
+
+def add_pad_token(model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Give both a pad token that is not EOS, growing the embeddings when it is new; its row is zero."""
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
+        tokenizer.add_special_tokens({"pad_token": PAD_TOKEN})
+    tokenizer.padding_side = "right"
+    rows = model.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > rows:
+        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+        with torch.no_grad():
+            model.get_input_embeddings().weight[rows:].zero_()
+    model.config.pad_token_id = tokenizer.pad_token_id
+
+
+def freeze_bottom(model: PreTrainedModel, fraction: float) -> list[str]:
+    """Stop training the bottom of the trunk; with `fraction` 0 everything is trained.
+
+    Frozen are all embeddings (tokens and positions) and the lowest floor(fraction · L) of the L blocks. The blocks
+    above, the final norm and the head are trained.
+
+    Args:
+        fraction: from 0 up to and including 1.
+
+    Returns: the names of the frozen parameters.
+    """
+    if not 0 <= fraction <= 1:
+        raise UserError(f"--frozen_fraction must lie between 0 and 1, not {fraction}")
+    if fraction == 0:
+        return []
+    trunk = model.base_model
+    blocks = decoder_blocks(trunk)
+    frozen = [module for module in trunk.modules() if isinstance(module, nn.Embedding)]
+    frozen += blocks[: int(fraction * len(blocks))]
+    for module in frozen:
+        module.requires_grad_(False)
+    return [name for name, weight in model.named_parameters() if not weight.requires_grad]
+
+
+def decoder_blocks(trunk: nn.Module) -> nn.ModuleList:
+    """The list of a trunk's transformer blocks, lowest first."""
+    count = trunk.config.num_hidden_layers  # type: ignore[union-attr]
+    for module in trunk.modules():
+        if isinstance(module, nn.ModuleList) and len(module) == count:
+            return module
+    raise UserError(f"{type(trunk).__name__} keeps its blocks in no list; pass --frozen_fraction 0")

@@ -1,0 +1,94 @@
+"""Scores of texts by a reward model: batched, sorted by length, each distinct text once.
+
+The score is that of the stock class at the last real token (EOS when the response ended), minus the model's
+`reward_offset`. Left out: rewards relative to a reference, which the caller subtracts.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from reward_model.encoding import CutPrompt, encode
+from reward_model.model import OFFSET_FIELD, load_reward_model
+from reward_model.pairs import right_pad
+
+
+class RewardScorer:
+    """Scores prompts with responses.
+
+    Args:
+        model: from `load_reward_model`, in eval mode, on its device.
+        tokenizer: its tokenizer.
+        max_length: prompt + response + EOS in tokens; what is longer is cut in the prompt.
+        batch_size: texts per forward pass.
+        cut_prompt: how a prompt is shortened, e.g. `tasks.text.truncate_prompt`; see `reward_model.encoding`.
+    """
+
+    def __init__(
+        self, model: Any, tokenizer: Any, max_length: int, batch_size: int, cut_prompt: CutPrompt | None = None
+    ):
+        self.model = model
+        self.tokenizer = tokenizer
+        self.max_length = max_length
+        self.batch_size = batch_size
+        self.cut_prompt = cut_prompt
+        self.offset = float(getattr(model.config, OFFSET_FIELD, 0.0))
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        max_length: int = 550,
+        batch_size: int = 16,
+        cut_prompt: CutPrompt | None = None,
+    ) -> RewardScorer:
+        """A scorer of the reward model in a folder or hub id. Raises: UserError as `load_reward_model`."""
+        model, tokenizer = load_reward_model(path, dtype, device)
+        return cls(model, tokenizer, max_length, batch_size, cut_prompt)
+
+    def score(
+        self, prompts: Sequence[str], responses: Sequence[str], ended: Sequence[bool] | None = None
+    ) -> list[float]:
+        """One score per response, in the order given.
+
+        Args:
+            prompts: texts ending in `TL;DR:`.
+            responses: what follows, as generated (leading space included, without EOS).
+            ended: True = the response ended by itself and is scored at its EOS; False = it was cut, gets no EOS and is
+                scored at its last real token. None: all ended.
+
+        Raises: ValueError when the lengths differ.
+        """
+        ended = [True] * len(responses) if ended is None else ended
+        if not len(prompts) == len(responses) == len(ended):
+            raise ValueError(
+                f"{len(prompts)} prompts, {len(responses)} responses, {len(ended)} ends: give as many of each"
+            )
+        wanted = list(zip(prompts, responses, map(bool, ended), strict=True))
+        distinct = list(dict.fromkeys(wanted))
+        scores = dict(zip(distinct, self._score_ids([self._encode(*key) for key in distinct]), strict=True))
+        return [scores[key] for key in wanted]
+
+    def _encode(self, prompt: str, response: str, ended: bool) -> list[int]:
+        return encode(self.tokenizer, prompt, response, ended, self.max_length, self.cut_prompt)
+
+    @torch.inference_mode()
+    def _score_ids(self, rows: Sequence[Sequence[int]]) -> list[float]:
+        """Score of each row of token ids, longest rows first so that memory trouble shows at once."""
+        self.model.eval()
+        order = sorted(range(len(rows)), key=lambda index: -len(rows[index]))
+        scores = [0.0] * len(rows)
+        for start in range(0, len(order), self.batch_size):
+            batch = order[start : start + self.batch_size]
+            ids, mask = right_pad([rows[index] for index in batch], self.model.config.pad_token_id)
+            device = self.model.device
+            logits = self.model(input_ids=ids.to(device), attention_mask=mask.to(device)).logits[:, 0]
+            for index, value in zip(batch, logits.float().tolist(), strict=True):
+                scores[index] = value - self.offset
+        return scores
