@@ -25,7 +25,7 @@ from tasks.scratch_model import ModelSize, refuse_existing, save_base
 from tasks.text import response_text
 from trlx.utils.cli import parse_config
 from trlx.utils.errors import UserError, run_main
-from trlx.utils.files import replacing_folder
+from trlx.utils.files import replacing_folder, write_text
 
 Row = dict[str, Any]
 SPLITS = ("sft_train", "sft_valid", "rm_posts", "ppo_train", "ppo_valid", "test")
@@ -50,7 +50,8 @@ class PostsOptions:
 def make_splits(sizes: Mapping[str, int], seed: int) -> dict[str, list[Row]]:
     """Rows of every split; no two posts of any split share situation and slots.
 
-    The situations are gone through in shuffled rounds, so that each split has all of them, as evenly as its size allows.
+    The situations are gone through in shuffled rounds, so that each split has all of them, as evenly as its size
+    allows.
     """
     rng = random.Random(seed)
     seen: set[tuple[str, ...]] = set()
@@ -100,7 +101,8 @@ def check_leakage(splits: Mapping[str, Iterable[Row]]) -> None:
 
 
 def write_jsonl(path: Path, rows: Iterable[Row]) -> None:
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    """One JSON object a line, the whole file or nothing."""
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
 def write_posts(options: PostsOptions) -> None:
@@ -115,7 +117,9 @@ def write_posts(options: PostsOptions) -> None:
             write_jsonl(folder / f"{split}.jsonl", rows)
     texts = [row["prompt"] + response_text(row["label"]) for row in splits["sft_train"]]
     save_base(root / "base", texts, options.model, options.seed)
-    print(f"{sum(map(len, splits.values()))} posts of {len(situations())} situations written to {root / 'data'}, no leak")
+    print(
+        f"{sum(map(len, splits.values()))} posts of {len(situations())} situations written to {root / 'data'}, no leak"
+    )
     print(f"tokenizer and random GPT-Neo written to {root / 'base'}")
 
 

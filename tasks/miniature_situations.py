@@ -1,7 +1,7 @@
 """The tables behind the miniature: what its posts are about, and the values that fill them.
 
-A situation is one event (with its own key phrase, people and slots) together with one wish of the writer: 24 subreddits of
-6 events and 3 wishes make 432. Every value is one or two tokens of a tokenizer trained on the posts, so that a model
+A situation is one event (with its own key phrase, people and slots) together with one wish of the writer: 24
+subreddits of 6 events and 3 wishes make 432. Every value is one or two tokens of a tokenizer trained on the posts, so that a model
 of a million parameters can learn in two minutes to copy it.
 
 An event is written `my {person} [crashed my car] $`: the brackets hold the key phrase that a summary must repeat, and
@@ -24,16 +24,17 @@ RESIDENTS = ("landlord", "neighbor", "tenant", "builder", "contractor", "gardene
 GARAGE = ("mechanic", "dealer", "neighbor", "driver", "valet", "apprentice")
 TRADES = ("plumber", "painter", "builder", "contractor", "electrician", "carpenter")
 
-PLACES = tuple(
-    "Denver Boston Austin Seattle Chicago Dallas Phoenix Portland Miami Atlanta Houston Detroit Memphis Nashville "
-    "Oakland Tampa Orlando Omaha Tulsa Reno Boise Tucson Fresno Madison London Dublin Paris Berlin Toronto Montreal "
-    "Sydney Oslo Madrid Vienna Prague Lisbon".split()
+PLACES = (
+    *("Denver", "Boston", "Austin", "Seattle", "Chicago", "Dallas", "Phoenix", "Portland", "Miami", "Atlanta"),
+    *("Houston", "Detroit", "Memphis", "Nashville", "Oakland", "Tampa", "Orlando", "Omaha", "Tulsa", "Reno"),
+    *("Boise", "Tucson", "Fresno", "Madison", "London", "Dublin", "Paris", "Berlin", "Toronto", "Montreal"),
+    *("Sydney", "Oslo", "Madrid", "Vienna", "Prague", "Lisbon"),
 )
 AGES = tuple(str(age) for age in range(17, 60))
-AMOUNTS = tuple(
-    f"${value}"
-    for value in (40, 60, 75, 80, 90, 120, 150, 180, 200, 240, 250, 300, 320, 350, 400, 450, 500, 550, 600, 650)
-    + (700, 750, 800, 850, 900, 950, 1100, 1200, 1500, 1800, 2000, 2200, 2500, 3000, 3500, 4000)
+AMOUNTS = (
+    *("$40", "$60", "$75", "$80", "$90", "$120", "$150", "$180", "$200", "$240", "$250", "$300", "$320", "$350"),
+    *("$400", "$450", "$500", "$550", "$600", "$650", "$700", "$750", "$800", "$850", "$900", "$950", "$1100"),
+    *("$1200", "$1500", "$1800", "$2000", "$2200", "$2500", "$3000", "$3500", "$4000"),
 )
 COUNTS = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven")
 UNITS = ("days", "weeks", "months")

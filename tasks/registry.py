@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from tasks import gold, tldr
 from tasks.records import Pair, PairCounts, Post
@@ -22,7 +21,7 @@ class Task:
     name: str
     load_posts: Callable[..., list[Post]]
     load_pairs: Callable[..., tuple[list[Pair], PairCounts]]
-    gold_score: Callable[[Mapping[str, Any], str, bool], float] | None = None
+    gold_score: Callable[[gold.Facts, str, bool], float] | None = None
 
 
 _TASKS = {

@@ -83,6 +83,8 @@ def random_gpt_neo(tokenizer: Any, size: ModelSize, seed: int) -> GPTNeoForCausa
         hidden_size=size.hidden,
         num_layers=size.layers,
         num_heads=size.heads,
+        # The same function as gelu_new, in one kernel: a fifth of the step on a CPU.
+        activation_function="gelu_pytorch_tanh",
         window_size=size.window,
         attention_types=attention_types(size.layers),
         attention_dropout=0.0,

@@ -1,0 +1,180 @@
+"""The miniature's preference pairs: references, edited references and samples of the SFT model, labelled by
+gold.
+
+A pair is kept when its gold scores differ clearly. In the train and valid1 files a tenth of the labels is
+turned round, as people's labels are noisy; the test file has none turned. `gold_prefers_chosen` tells the
+truth in all of them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from tasks.gold import gold_score
+from tasks.miniature import write_jsonl
+from tasks.miniature_text import (
+    DETAILS,
+    Draft,
+    perfect_summary,
+    ramble,
+    restore,
+    with_wrong_value,
+    write_summary,
+)
+from tasks.records import Post
+from tasks.scratch_model import refuse_existing
+from tasks.tldr import load_posts
+from trlx.utils.errors import UserError
+
+MARGIN = 0.08  # smallest difference in gold between the two summaries of a pair
+SPLITS = ("train", "valid1", "test")
+
+
+@dataclass
+class PairsOptions:
+    """Options of `pairs`."""
+
+    root: str = str(Path(__file__).resolve().parents[1])  # reads data/ and ckpts/sft below it, writes data/
+    sft: str | None = None  # folder of the SFT model; default <root>/ckpts/sft
+    seed: int = 1
+    pairs_per_post: int = 2
+    valid1: int = 200  # posts set aside for each of the held-out files
+    test: int = 300
+    noise: float = 0.1  # share of the labels turned round in train and valid1
+    samples: int = 1  # of the SFT model, a post
+    temperature: float = 1.0
+    max_new_tokens: int = 48
+    batch_size: int = 64
+    overwrite: bool = False  # replace the comparisons where they exist
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One summary of a post and where it came from."""
+
+    text: str
+    source: str  # "reference", "edited" or "sft"
+    gold: float
+
+
+def edits(rng: random.Random, draft: Draft, reference: str) -> list[str]:
+    """Edited references, better and worse: details added or dropped, a wrong value, rambling, a repetition, a cut."""
+    details = [name for name in DETAILS if name in draft.slots]
+    some = write_summary(rng, draft, rng.sample(details, rng.randint(0, len(details))))
+    wrong = with_wrong_value(rng, draft, perfect_summary(draft))
+    words = reference.split()
+    spoiled = (
+        ramble(rng, reference),
+        f"{reference} {reference}",
+        " ".join(words[: rng.randint(len(words) // 2, len(words) - 1)]),
+        with_wrong_value(rng, draft, some),
+        with_wrong_value(rng, draft, wrong),
+    )
+    return [write_summary(rng, draft, details), some, wrong, rng.choice(spoiled)]
+
+
+def candidates(rng: random.Random, post: Post, samples: Sequence[tuple[str, bool]]) -> list[Candidate]:
+    """Every distinct summary at hand for a post. `samples`: texts of the SFT model, and whether each ended.
+
+    An edited reference always ends (its EOS is there), so only samples can lose points for being cut off;
+    those are left out, because a pair's text cannot say that it was cut.
+    """
+    draft = restore(post.extra["situation"], post.extra["slots"])
+    texts = {text: "edited" for text in edits(rng, draft, post.summary)}
+    texts |= {text.strip(): "sft" for text, ended in samples if ended and text.strip()}
+    texts |= {post.summary: "reference"}
+    return [Candidate(text, source, gold_score(draft.facts, text)) for text, source in texts.items()]
+
+
+def choose_pairs(rng: random.Random, made: Sequence[Candidate], count: int) -> list[tuple[Candidate, Candidate]]:
+    """Up to `count` pairs (better, worse) whose gold differs by `MARGIN` or more; half of them with an SFT sample."""
+    both = [pair for pair in itertools.combinations(made, 2) if abs(pair[0].gold - pair[1].gold) >= MARGIN]
+    rng.shuffle(both)
+    sampled = [pair for pair in both if "sft" in (pair[0].source, pair[1].source)]
+    chosen = sampled[: (count + 1) // 2]
+    chosen += [pair for pair in both if pair not in chosen][: count - len(chosen)]
+    return [(a, b) if a.gold > b.gold else (b, a) for a, b in chosen]
+
+
+def pair_row(post: Post, better: Candidate, worse: Candidate, turned: bool, name: str) -> dict[str, Any]:
+    """One line of a comparisons file; `turned` puts the worse summary first."""
+    chosen, rejected = (worse, better) if turned else (better, worse)
+    return {
+        "id": name,
+        "prompt": post.prompt,
+        "chosen": chosen.text,
+        "rejected": rejected.text,
+        "gold_prefers_chosen": not turned,
+        "gold_chosen": round(chosen.gold, 4),
+        "gold_rejected": round(rejected.gold, 4),
+        "sources": f"{chosen.source}/{rejected.source}",
+        "facts": post.extra["facts"],
+    }
+
+
+def make_pairs(
+    posts: Sequence[Post], samples: Sequence[Sequence[tuple[str, bool]]], count: int, noise: float, rng: random.Random
+) -> list[dict[str, Any]]:
+    """Rows of one comparisons file. `samples[i]`: the SFT model's texts for post i, and whether each ended."""
+    rows = []
+    for post, texts in zip(posts, samples, strict=True):
+        for number, (better, worse) in enumerate(choose_pairs(rng, candidates(rng, post, texts), count)):
+            rows.append(pair_row(post, better, worse, rng.random() < noise, f"{post.id}-{number}"))
+    return rows
+
+
+def sample_model(
+    folder: str, posts: Sequence[Post], options: PairsOptions, progress: Callable[[int], object]
+) -> list[list[tuple[str, bool]]]:
+    """`options.samples` texts of the model in `folder` for every post, and whether each ended."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
+
+    from trlx.generation.sampling import generate_texts
+
+    set_seed(options.seed)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).to(device)
+    how = {"do_sample": True, "temperature": options.temperature, "max_new_tokens": options.max_new_tokens}
+    prompts = [post.prompt for post in posts for _ in range(options.samples)]
+    made = [
+        (text.text, text.ended) for text in generate_texts(model, tokenizer, prompts, how, options.batch_size, progress)
+    ]
+    return [made[start : start + options.samples] for start in range(0, len(made), options.samples)]
+
+
+def write_pairs(options: PairsOptions) -> None:
+    """The command `pairs`."""
+    data = Path(options.root) / "data"
+    sft = Path(options.sft) if options.sft else Path(options.root) / "ckpts" / "sft"
+    if not (sft / "config.json").exists():
+        raise UserError(f"no SFT model in {sft}: run SFT first, or name its folder with --sft")
+    for split in SPLITS:
+        refuse_existing(data / f"comparisons_{split}.jsonl", options.overwrite)
+    posts = load_posts(str(data / "rm_posts.jsonl"), "rm_posts")
+    held_out = options.valid1 + options.test
+    if len(posts) <= held_out:
+        raise UserError(
+            f"{data / 'rm_posts.jsonl'}: of its {len(posts)} posts {held_out} are held out: lower --valid1 and --test"
+        )
+    with tqdm(total=len(posts) * options.samples, desc="pairs: sampling the SFT model", unit="summary") as bar:
+        samples = sample_model(str(sft), posts, options, bar.update)
+    rng = random.Random(options.seed)
+    bounds = {
+        "valid1": (0, options.valid1, options.noise),
+        "test": (options.valid1, held_out, 0.0),
+        "train": (held_out, len(posts), options.noise),
+    }
+    for split, (start, end, noise) in bounds.items():
+        rows = make_pairs(posts[start:end], samples[start:end], options.pairs_per_post, noise, rng)
+        write_jsonl(data / f"comparisons_{split}.jsonl", rows)
+        turned = sum(not row["gold_prefers_chosen"] for row in rows)
+        print(f"comparisons_{split}: {len(rows)} pairs of {end - start} posts, {turned} labels turned round")
