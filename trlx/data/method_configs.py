@@ -81,6 +81,7 @@ class PPOConfig(MethodConfig):
         num_value_layers_unfrozen: must be 0 (a value branch of its own is not available yet).
         missing_eos_penalty: score that replaces a response's own when it was cut before its end; null leaves it.
         max_grad_norm: gradients are clipped to this global norm; null leaves them.
+        cache_trunk: keep the output of the frozen bottom blocks for a phase, so that training runs only the others.
     """
 
     ppo_epochs: int
@@ -103,6 +104,7 @@ class PPOConfig(MethodConfig):
     num_value_layers_unfrozen: int = 0
     missing_eos_penalty: float | None = None
     max_grad_norm: float | None = None
+    cache_trunk: bool = True
 
     def get_advantages_and_returns(
         self, values: Tensor, rewards: Tensor, response_mask: Tensor, use_whitening: bool = True

@@ -117,7 +117,7 @@ def generate(
     recorder = _SampledLogprobs(float(gen_kwargs.get("temperature") or 1.0)) if with_logprobs else None
     was_training = model.training
     model.eval()
-    output = model.generate(
+    output: Tensor = model.generate(  # type: ignore[operator]
         input_ids=input_ids,
         attention_mask=attention_mask,
         generation_config=config,
@@ -183,4 +183,4 @@ def _to_text(tokenizer: PreTrainedTokenizerBase, made: Generated, row: int) -> G
     tokens, ended = int(made.response_mask[row].sum()), bool(made.ended[row])
     real = made.response[row, : tokens - 1 if ended else tokens]
     text = tokenizer.decode(real, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    return GeneratedText(text=text, ended=ended, tokens=tokens)
+    return GeneratedText(text=str(text), ended=ended, tokens=tokens)

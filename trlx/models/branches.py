@@ -1,9 +1,9 @@
 """Running part of a transformer through its own forward: the frozen trunk once, the rest as often as needed.
 
-The model's own `forward` always runs from token ids and attention mask, so that masks, positions and rotary angles are the
-model's. To leave out the bottom k blocks they are replaced, for the length of one call, by stubs of which the last returns
-the hidden state kept earlier (`replaying`). To run the reference, the trainable modules are replaced, for the length of one
-call, by frozen copies of themselves (`FrozenCopies`). No architecture is named here.
+The model's own `forward` always runs from token ids and attention mask, so that masks, positions and rotary angles
+are the model's. To leave out the bottom k blocks they are replaced, for the length of one call, by stubs of which the
+last returns the hidden state kept earlier (`Trunk.replaying`). To run the reference, the trainable modules are
+replaced, for the length of one call, by frozen copies of themselves (`FrozenCopies`). No architecture is named here.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def find_blocks(model: PreTrainedModel) -> nn.ModuleList:
 
 
 def modules_before_blocks(model: PreTrainedModel, blocks: nn.ModuleList) -> set[nn.Module]:
-    """The modules with parameters of their own that run before block 0 (token and position embeddings), found by running."""
+    """The modules with own parameters that run before block 0 (token and position embeddings), found by running."""
     seen: set[nn.Module] = set()
     before: set[nn.Module] = set()
     handles = [
@@ -128,9 +128,9 @@ class Trunk:
 class FrozenCopies(nn.Module):
     """Frozen copies of every module of `model` that trains, which can take their places for one call.
 
-    With the copies in place the model is what it was when they were made: the PPO reference. Modules that do not train are
-    shared, so a model with only its top blocks unfrozen needs copies of those blocks, of the final norm and of an untied
-    head; one that trains whole is copied whole.
+    With the copies in place the model is what it was when they were made: the PPO reference. Modules that do not train
+    are shared, so a model with only its top blocks unfrozen needs copies of those blocks, of the final norm and of an
+    untied head; one that trains whole is copied whole.
     """
 
     def __init__(self, model: PreTrainedModel, blocks: nn.ModuleList):
@@ -152,7 +152,7 @@ class FrozenCopies(nn.Module):
 
 
 def _trainable_parts(model: PreTrainedModel, blocks: nn.ModuleList) -> list[tuple[nn.Module, str, nn.Module]]:
-    """(parent, name, module) of each block that trains and of each module outside the blocks with trainable parameters."""
+    """(parent, name, module) of each block that trains and of each module outside the blocks that does."""
     parts: list[tuple[nn.Module, str, nn.Module]] = []
     inside = {id(module) for block in blocks for module in block.modules()} | {id(blocks)}
     for parent in model.modules():
@@ -171,7 +171,7 @@ def _trainable_parts(model: PreTrainedModel, blocks: nn.ModuleList) -> list[tupl
 def swapped(replacements: list[tuple[nn.Module, str, nn.Module]]) -> Iterator[None]:
     """Within the block, each `parent.name` is the replacement; afterwards the original again.
 
-    The module dictionaries are changed directly: nothing is registered anew, so wrappers around the model notice nothing.
+    The module dictionaries are changed directly: nothing is registered anew, so wrappers around the model see nothing.
     """
     originals = [parent._modules[name] for parent, name, _ in replacements]
     try:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from os import PathLike
 from typing import Any, NoReturn, TypeVar
 
 from jsonargparse import ArgumentParser
@@ -58,7 +59,7 @@ def parse_config(
 
     Returns: an instance of `cls`. Exits with code 2 and one line on stderr when the input is wrong.
     """
-    files = [default_config] if default_config else []
+    files: list[str | PathLike[Any]] = [default_config] if default_config else []
     parser = OneLineParser(description=description, default_config_files=files)
     parser.add_argument("--config", action="config", help="YAML file with any of the options below.")
     # The DeepSpeed launcher hands every process this option.

@@ -11,11 +11,14 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 from trlx.utils.errors import UserError
 
 
-def load_tokenizer(path: str | os.PathLike[str]) -> PreTrainedTokenizerBase:
-    """The tokenizer of a folder or hub id. Raises: UserError when it cannot be read or has no EOS token."""
-    _check_folder(path)
+def load_tokenizer(path: str | os.PathLike[str], **options: Any) -> PreTrainedTokenizerBase:
+    """The tokenizer of a folder or hub id; options go to `from_pretrained`.
+
+    Raises: UserError when it cannot be read or has no EOS token.
+    """
+    _check_folder(path, needs="tokenizer_config.json")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(path))
+        tokenizer = AutoTokenizer.from_pretrained(str(path), **options)
     except (OSError, ValueError) as error:
         raise _cannot_load("tokenizer", path, error) from error
     if tokenizer.eos_token_id is None:
@@ -37,7 +40,7 @@ def load_model(
     Returns: (model, names of weights that the checkpoint lacks and that were initialised anew).
     Raises: UserError when it cannot be read.
     """
-    _check_folder(path)
+    _check_folder(path, needs="config.json")
     try:
         config = without_dropout(AutoConfig.from_pretrained(str(path), **config_changes))
         model, info = auto_class.from_pretrained(str(path), config=config, dtype=dtype, output_loading_info=True)
@@ -57,14 +60,14 @@ def without_dropout(config: Any) -> Any:
     return config
 
 
-def _check_folder(path: str | os.PathLike[str]) -> None:
+def _check_folder(path: str | os.PathLike[str], needs: str) -> None:
     """A path that can be no hub id must be a folder that holds a model."""
     name = str(path)
     if os.path.isabs(name) or name.startswith((".", "~")) or name.count("/") > 1:
         if not os.path.isdir(name):
             raise UserError(f"{name}: no such folder; run the stage that writes it first, or name another model")
-        if not os.path.exists(os.path.join(name, "config.json")):
-            raise UserError(f"{name}: holds no finished model (no config.json); finish the stage that writes it")
+        if not os.path.exists(os.path.join(name, needs)):
+            raise UserError(f"{name}: holds no finished model (no {needs}); finish the stage that writes it")
 
 
 def _cannot_load(what: str, path: object, error: Exception) -> UserError:

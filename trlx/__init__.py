@@ -1,0 +1,5 @@
+"""RLHF for language models: an engine with trlX's API, written anew for today's torch, transformers and accelerate."""
+
+from trlx.trlx import train
+
+__all__ = ["train"]

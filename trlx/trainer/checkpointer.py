@@ -1,0 +1,195 @@
+"""Checkpoints that are whole or absent: written aside by all ranks, flushed, then renamed into place.
+
+    checkpoint_0200/
+        hf_model/                  config, float32 safetensors, tokenizer: for transformers' from_pretrained
+        trainer_state.json         step, phase, KL coefficient, moments, best reward, data position
+        random_states_0.pkl        generators of rank 0 (and so on)
+        rollouts_0.pt              the phase's rollouts of rank 0, when it is in the middle of one
+        pytorch_model.bin  optimizer.bin  scheduler.bin                          without DeepSpeed
+        checkpoint_0200/*.pt  latest  zero_to_fp32.py  scheduler.bin             with DeepSpeed
+
+All but hf_model/ is there only when `save_optimizer` is on. Files are read with weights_only, never unpickled freely;
+the shards are DeepSpeed's and read by it.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from trlx.trainer.engine import Engine
+from trlx.utils.errors import UserError
+from trlx.utils.files import publish, recover, staging_path, write_json
+
+STATE_FILE = "trainer_state.json"
+RESUME_NAME = "resume_checkpoint"
+SHARDS_SCRIPT = Path(__file__).with_name("zero_to_fp32.py")
+
+
+class Checkpointer:
+    """Saves and loads a run; every rank must make each call.
+
+    Args:
+        policy: the bare language model that `hf_model` holds.
+        save_optimizer: whether to save what resuming needs.
+    """
+
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        engine: Engine,
+        policy: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        save_optimizer: bool,
+    ):
+        self.accelerator, self.engine = accelerator, engine
+        self.policy, self.tokenizer, self.save_optimizer = policy, tokenizer, save_optimizer
+
+    def save(self, folder: str | Path, state: dict[str, Any], rollouts: dict[str, Tensor] | None) -> None:
+        """Write a checkpoint to `folder`, replacing an older one only once it stands.
+
+        Args:
+            state: JSON-able, the same on every rank. rollouts: this rank's tensors, or None between phases.
+        """
+        folder = Path(folder)
+        staging = staging_path(folder)
+        self._on_main(lambda: _fresh(staging))
+        self._save_hf_model(staging / "hf_model")
+        if self.save_optimizer:
+            self._save_training_state(staging, folder.name, rollouts)
+            self._on_main(lambda: write_json(staging / STATE_FILE, state))
+        self.accelerator.wait_for_everyone()
+        self._on_main(lambda: publish(staging, folder))
+
+    def save_hf_model(self, folder: str | Path) -> None:
+        """Write only what `from_pretrained` reads, whole or not at all."""
+        folder = Path(folder)
+        staging = staging_path(folder)
+        self._on_main(lambda: _fresh(staging))
+        self._save_hf_model(staging)
+        self._on_main(lambda: publish(staging, folder))
+
+    def load(self, folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor] | None]:
+        """Put the model, optimizer, schedule and generators back; returns (state, this rank's rollouts or None).
+
+        Raises: UserError when the folder is no checkpoint that can be resumed, or is from another number of ranks.
+        """
+        folder = Path(folder)
+        self._on_main(lambda: recover(folder))
+        state = read_state(folder)
+        if state["world_size"] != self.accelerator.num_processes:
+            raise UserError(
+                f"{folder} was written by {state['world_size']} processes and this run has "
+                f"{self.accelerator.num_processes}: resume with the same number"
+            )
+        self._load_weights(folder)
+        self.engine.scheduler.load_state_dict(_read(folder / "scheduler.bin"))
+        rank = self.accelerator.process_index
+        _restore_generators(_read(folder / f"random_states_{rank}.pkl"))
+        rollouts = folder / f"rollouts_{rank}.pt"
+        return state, _read(rollouts) if rollouts.exists() else None
+
+    def _save_hf_model(self, folder: Path) -> None:
+        weights = self.engine.float32_state(self.policy)
+        if self.accelerator.is_main_process:
+            self.policy.save_pretrained(folder, state_dict=weights)
+            _declare_float32(folder / "config.json")
+            self.tokenizer.save_pretrained(folder)
+        self.accelerator.wait_for_everyone()
+
+    def _save_training_state(self, staging: Path, tag: str, rollouts: dict[str, Tensor] | None) -> None:
+        rank = self.accelerator.process_index
+        if self.engine.is_deepspeed:
+            self.engine.model.save_checkpoint(str(staging), tag=tag)
+        elif self.accelerator.is_main_process:
+            torch.save(self.engine.module.state_dict(), staging / "pytorch_model.bin")
+            torch.save(self.engine.optimizer.state_dict(), staging / "optimizer.bin")
+        torch.save(_generators(), staging / f"random_states_{rank}.pkl")
+        if rollouts is not None:
+            torch.save({name: value.cpu() for name, value in rollouts.items()}, staging / f"rollouts_{rank}.pt")
+        if self.accelerator.is_main_process:
+            torch.save(self.engine.scheduler.state_dict(), staging / "scheduler.bin")
+            if self.engine.is_deepspeed:  # ours takes a file to write, as the documented command does
+                shutil.copyfile(SHARDS_SCRIPT, staging / SHARDS_SCRIPT.name)
+
+    def _load_weights(self, folder: Path) -> None:
+        if self.engine.is_deepspeed:
+            path, _ = self.engine.model.load_checkpoint(str(folder))
+            if path is None:
+                raise UserError(f"{folder} holds no ZeRO shards: it was written without DeepSpeed; resume without it")
+            return
+        if not (folder / "pytorch_model.bin").exists():
+            raise UserError(f"{folder} was written with DeepSpeed: resume with the launcher that wrote it")
+        self.engine.module.load_state_dict(_read(folder / "pytorch_model.bin"))
+        self.engine.optimizer.load_state_dict(_read(folder / "optimizer.bin"))
+
+    def _on_main(self, act: Callable[[], object]) -> None:
+        """Run on the main rank while the others wait."""
+        if self.accelerator.is_main_process:
+            act()
+        self.accelerator.wait_for_everyone()
+
+
+def read_state(folder: Path) -> dict[str, Any]:
+    """The state of a resumable checkpoint. Raises: UserError when `folder` is none."""
+    try:
+        return json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise UserError(
+            f"{folder} is no checkpoint to resume from (it needs {STATE_FILE}): give another one"
+        ) from error
+
+
+def find_resumable(checkpoint_dir: str | Path) -> Path | None:
+    """The checkpoint of the latest step below `checkpoint_dir`, or None."""
+    found = [path.parent for path in Path(checkpoint_dir).glob(f"*/{STATE_FILE}")]
+    whole = [path for path in found if not path.name.startswith(".") or path.name.endswith(".old")]
+    return max(whole, key=lambda path: (read_state(path)["iter_count"], path.name == RESUME_NAME), default=None)
+
+
+def _fresh(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+
+
+def _declare_float32(config_file: Path) -> None:
+    config = json.loads(config_file.read_text(encoding="utf-8"))
+    config["dtype"] = "float32"
+    write_json(config_file, config)
+
+
+def _read(path: Path) -> Any:
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _generators() -> dict[str, Any]:
+    version, internal, gauss = random.getstate()
+    name, keys, position, has_gauss, cached = cast(tuple, np.random.get_state(legacy=True))
+    state: dict[str, Any] = {
+        "python": [version, list(internal), gauss],
+        "numpy": [str(name), torch.tensor(keys.astype(np.int64)), int(position), int(has_gauss), float(cached)],
+        "torch": torch.get_rng_state(),
+    }
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state()
+    return state
+
+
+def _restore_generators(state: dict[str, Any]) -> None:
+    version, internal, gauss = state["python"]
+    random.setstate((version, tuple(internal), gauss))
+    name, keys, position, has_gauss, cached = state["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, cached))
+    torch.set_rng_state(state["torch"])
+    if "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"])

@@ -1,0 +1,121 @@
+"""The model under plain PyTorch, DDP or DeepSpeed: one way to step, one way to read its weights.
+
+Here, and only here, the wrappers' own averaging is undone, so that a loss which is a share of the global batch's mean
+gives the same gradient whatever the number of microbatches and ranks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedType, GradientAccumulationPlugin
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from trlx.utils.distributed import start_process_group
+
+T = TypeVar("T")
+
+
+def make_accelerator(n_minibatches: int, minibatch_size: int, max_grad_norm: float | None) -> Accelerator:
+    """An Accelerator that knows how many microbatches make an optimizer step.
+
+    The DeepSpeed settings that must agree with the trainer are set here, whatever the launcher's file says about them.
+    """
+    start_process_group()
+    accumulation = GradientAccumulationPlugin(num_steps=n_minibatches, sync_with_dataloader=False)
+    accelerator = Accelerator(gradient_accumulation_plugin=accumulation)
+    plugin = accelerator.state.deepspeed_plugin
+    if plugin is not None:
+        plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = minibatch_size
+        plugin.deepspeed_config["gradient_accumulation_steps"] = n_minibatches
+        plugin.deepspeed_config["zero_allow_untested_optimizer"] = True
+        if max_grad_norm is not None:
+            plugin.deepspeed_config["gradient_clipping"] = max_grad_norm
+    return accelerator
+
+
+class Engine:
+    """A wrapped model with its optimizer and schedule.
+
+    Args:
+        accelerator: from `make_accelerator`.
+        module: the bare model. optimizer: over its trainable parameters. scheduler: of that optimizer.
+        max_grad_norm: global gradient norm to clip to; None only measures it.
+    """
+
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        module: nn.Module,
+        optimizer: Optimizer,
+        scheduler: LRScheduler,
+        max_grad_norm: float | None,
+    ):
+        self.accelerator, self.module = accelerator, module
+        self.is_deepspeed = accelerator.distributed_type == DistributedType.DEEPSPEED
+        # The schedule is not handed over: accelerate would step it once a rank.
+        self.scheduler = scheduler
+        self.model, self.optimizer = accelerator.prepare(module, optimizer)
+        self.max_grad_norm = float("inf") if max_grad_norm is None else max_grad_norm
+
+    @property
+    def zero_stage(self) -> int:
+        """DeepSpeed's ZeRO stage; 0 without DeepSpeed."""
+        return self.accelerator.state.deepspeed_plugin.zero_stage if self.is_deepspeed else 0
+
+    def optimizer_step(self, microbatches: Iterable[T], loss: Callable[[T], Tensor]) -> float:
+        """One optimizer step.
+
+        Args:
+            microbatches: as many as the accelerator was told.
+            loss: a microbatch's share of the global loss: the shares of all microbatches and ranks add up to it.
+
+        Returns: the gradient's global norm before clipping.
+        """
+        # The wrappers divide by ranks and by microbatches; the loss is a share already.
+        undo = self.accelerator.num_processes * self.accelerator.gradient_accumulation_steps
+        norm = 0.0
+        for microbatch in microbatches:
+            with self.accelerator.accumulate(self.model):
+                self.accelerator.backward(loss(microbatch) * undo)
+                if self.accelerator.sync_gradients:
+                    norm = self._clip()
+                self.optimizer.step()
+                self.optimizer.zero_grad()
+        self.scheduler.step()
+        return norm
+
+    def _clip(self) -> float:
+        if self.is_deepspeed:  # it clips within its own step, by the value given in make_accelerator
+            return float(self.model.get_global_grad_norm() or 0.0)
+        return float(self.accelerator.clip_grad_norm_(self.module.parameters(), self.max_grad_norm))
+
+    def float32_state(self, part: nn.Module) -> dict[str, Tensor]:
+        """The state dict of a part of the model in float32, from the master weights where precision is mixed.
+
+        Every rank must call it; the tensors are on the CPU.
+        """
+        masters = {id(p): _master(p, self.is_deepspeed).float().cpu() for p in part.parameters()}
+        state = part.state_dict(keep_vars=True)
+        return {name: masters.get(id(value), value.detach().cpu()) for name, value in state.items()}
+
+
+def _master(parameter: nn.Parameter, is_deepspeed: bool) -> Tensor:
+    if is_deepspeed and parameter.requires_grad:
+        from deepspeed.utils import safe_get_full_fp32_param
+
+        master: Any = safe_get_full_fp32_param(parameter)
+        if master is not None:
+            return master.detach().view(parameter.shape)
+    return parameter.detach()
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait for the device, so that a clock read now means something."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -1,0 +1,119 @@
+"""Evaluation during training: continue the evaluation prompts, score them, show a few."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list, gather_object
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from torch import Tensor
+from tqdm.auto import tqdm
+from transformers import PreTrainedTokenizerBase
+
+from trlx.generation.sampling import Generated
+from trlx.pipeline.offline_pipeline import PromptPipeline
+from trlx.trainer.scoring import RewardFn, Texts, call_reward_fn, decode
+
+SHOWN = 3
+
+
+class Evaluator:
+    """Runs over the evaluation prompts, each rank its share, and scores all of them at once on the main rank.
+
+    Args:
+        generate: continues (ids, mask) with the settings of evaluation, on the device.
+        reward_fn: gives `reward/mean`; None leaves it out. metric_fn: gives further `metrics/<name>`.
+    """
+
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        tokenizer: PreTrainedTokenizerBase,
+        pipeline: PromptPipeline,
+        generate: Callable[[Tensor, Tensor], Generated],
+        batch_size: int,
+        reward_fn: RewardFn | None,
+        metric_fn: Callable[..., Mapping[str, Any]] | None,
+    ):
+        self.accelerator, self.tokenizer, self.pipeline = accelerator, tokenizer, pipeline
+        self.generate, self.batch_size = generate, batch_size
+        self.reward_fn, self.metric_fn = reward_fn, metric_fn
+
+    def run(self, title: str) -> tuple[dict[str, float], pd.DataFrame]:
+        """(statistics, the same on every rank; the samples, on the main rank). Every rank must call it."""
+        start = time.perf_counter()
+        texts, lengths, ended = self._generate_share()
+        parts: list[Texts] = gather_object([texts])
+        ranks: list[list[int]] = gather_object([lengths])
+        ends: list[list[bool]] = gather_object([ended])
+        stats: dict[str, float] = {"time/generate": time.perf_counter() - start}
+        table = pd.DataFrame()
+        if self.accelerator.is_main_process:
+            joined = Texts.join([part for part in parts if part.outputs])
+            table, scored = self._score(joined)
+            stats |= scored
+            stats["eval/response_length"] = float(np.mean([n for rank in ranks for n in rank]))
+            stats["eval/eos_rate"] = float(np.mean([end for rank in ends for end in rank]))
+            show(table.head(SHOWN), title, stats)
+        box = [stats]
+        broadcast_object_list(box)
+        return box[0], table
+
+    @torch.no_grad()
+    def _generate_share(self) -> tuple[Texts, list[int], list[bool]]:
+        """This rank's prompts, longest first so that a batch wastes little padding."""
+        mine = range(self.accelerator.process_index, len(self.pipeline), self.accelerator.num_processes)
+        order = sorted(mine, key=lambda i: -len(self.pipeline.token_ids[i]))
+        parts, lengths, ended = [Texts([], [], [], {name: [] for name in self.pipeline.metadata_names})], [], []
+        bar = tqdm(total=len(order), desc="evaluation", leave=False, disable=not self.accelerator.is_main_process)
+        for start in range(0, len(order), self.batch_size):
+            batch = self.pipeline.batch(order[start : start + self.batch_size])
+            ids, mask = batch.input_ids.to(self.accelerator.device), batch.attention_mask.to(self.accelerator.device)
+            made = self.generate(ids, mask)
+            parts.append(decode(self.tokenizer, ids, mask, made, batch.metadata))
+            lengths += made.response_mask.sum(dim=1).tolist()
+            ended += made.ended.tolist()
+            bar.update(len(batch.texts))
+        bar.close()
+        return Texts.join(parts), lengths, ended
+
+    def _score(self, texts: Texts) -> tuple[pd.DataFrame, dict[str, float]]:
+        columns: dict[str, Any] = {"prompt": texts.prompts, "output": texts.outputs}
+        stats: dict[str, float] = {}
+        start = time.perf_counter()
+        if self.reward_fn is not None:
+            rewards = call_reward_fn(self.reward_fn, self.tokenizer, texts)
+            columns["reward"] = rewards
+            stats["reward/mean"], stats["reward/std"] = float(np.mean(rewards)), float(np.std(rewards))
+        if self.metric_fn is not None:
+            metrics = self.metric_fn(
+                samples=texts.samples, prompts=texts.prompts, outputs=texts.outputs, **texts.metadata
+            )
+            for name, values in metrics.items():
+                array = np.asarray(values, dtype=float)
+                stats[f"metrics/{name}"] = float(array.mean())
+                if array.shape == (len(texts.outputs),):
+                    columns[name] = array
+        stats["time/metric"] = time.perf_counter() - start
+        return pd.DataFrame(columns), stats
+
+
+def show(table: pd.DataFrame, title: str, stats: Mapping[str, float]) -> None:
+    """Print samples and the mean reward to the console."""
+    means = ", ".join(
+        f"{name} {value:.3f}" for name, value in stats.items() if name.startswith(("reward/m", "metrics/"))
+    )
+    view = Table(title=f"{title}: {means}" if means else title, show_lines=True)
+    for column in table.columns:
+        view.add_column(str(column), overflow="fold", ratio=3 if column == "prompt" else 2)
+    for row in table.itertuples(index=False):
+        view.add_row(*[Text(f"{cell:.3f}" if isinstance(cell, float) else str(cell)) for cell in row])
+    Console().print(view)

@@ -1,0 +1,109 @@
+"""Where a run's numbers and samples go: metrics.jsonl always, TensorBoard or Weights & Biases besides."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import pandas as pd
+
+from trlx.utils.errors import UserError
+from trlx.utils.files import write_text
+from trlx.utils.metrics import MetricsWriter, is_scalar
+
+
+class _Sink(Protocol):
+    def scalars(self, values: Mapping[str, float], step: int) -> None: ...
+    def table(self, name: str, table: pd.DataFrame, step: int) -> None: ...
+    def close(self) -> None: ...
+
+
+class _TensorBoard:
+    def __init__(self, folder: Path):
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.writer: Any = SummaryWriter(str(folder))
+
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        for name, value in values.items():
+            self.writer.add_scalar(name, value, step)
+
+    def table(self, name: str, table: pd.DataFrame, step: int) -> None:
+        self.writer.add_text(name, _markdown(table.head(8)), step)
+
+    def close(self) -> None:
+        self.writer.close()
+
+
+class _WandB:
+    def __init__(self, options: Mapping[str, Any]):
+        import wandb
+
+        self.wandb = wandb
+        self.run: Any = wandb.init(**options)
+
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        self.run.log(dict(values), step=step)
+
+    def table(self, name: str, table: pd.DataFrame, step: int) -> None:
+        self.run.log({name: self.wandb.Table(dataframe=table)}, step=step)
+
+    def close(self) -> None:
+        self.run.finish()
+
+
+class Tracker:
+    """Writes on the main rank only; on the others every call does nothing.
+
+    Args:
+        folder: for metrics.jsonl, event files and evaluation tables (`eval/step_N.csv`).
+        kind: "tensorboard", "wandb" or None. Without wandb installed there is one warning; the files are still written.
+        active: False on every rank but the main one.
+        options: for wandb.init.
+    """
+
+    def __init__(self, folder: str | Path, kind: str | None, active: bool, options: Mapping[str, Any]):
+        self.folder, self.active = Path(folder), active
+        self.sinks: list[_Sink] = []
+        if kind not in ("tensorboard", "wandb", None):
+            raise UserError(f"train.tracker must be tensorboard, wandb or null, not '{kind}'")
+        if not active:
+            return
+        self.metrics = MetricsWriter(self.folder)
+        if kind == "tensorboard":
+            self.sinks.append(_TensorBoard(self.folder))
+        if kind == "wandb":
+            try:
+                self.sinks.append(_WandB(options))
+            except ImportError:
+                warnings.warn(f"wandb is not installed: metrics go to {self.metrics.path} only", stacklevel=2)
+
+    def log(self, values: Mapping[str, Any], step: int) -> None:
+        """Scalars of one step; anything that is not a scalar is left out."""
+        if self.active:
+            self.metrics.write(values, step)
+            scalars = {name: float(value) for name, value in values.items() if is_scalar(value)}
+            for sink in self.sinks:
+                sink.scalars(scalars, step)
+
+    def log_table(self, name: str, table: pd.DataFrame, step: int) -> None:
+        """A table of samples, also kept whole as `folder/eval/step_N.csv`."""
+        if self.active:
+            write_text(self.folder / "eval" / f"step_{step:06d}.csv", table.to_csv(index=False))
+            for sink in self.sinks:
+                sink.table(name, table, step)
+
+    def close(self) -> None:
+        """Flush what is pending."""
+        for sink in self.sinks:
+            sink.close()
+
+
+def _markdown(table: pd.DataFrame) -> str:
+    def cells(row: Any) -> str:
+        return "| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in row) + " |"
+
+    lines = [cells(table.columns), "|" + "---|" * len(table.columns)]
+    return "\n".join(lines + [cells(row) for row in table.itertuples(index=False)])

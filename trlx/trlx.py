@@ -1,0 +1,89 @@
+"""`train`: one call from prompts and a reward function to a trained policy."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from trlx.data.configs import TRLConfig
+from trlx.data.default_configs import default_ppo_config
+from trlx.pipeline import get_pipeline
+from trlx.trainer import BaseRLTrainer, get_trainer
+from trlx.trainer import accelerate_ppo_trainer as _registers_ppo  # noqa: F401
+from trlx.utils.errors import UserError
+
+Prompts = Sequence[str] | Sequence[Mapping[str, Any]]
+
+
+def train(
+    model_path: str | None = None,
+    reward_fn: Callable[..., Sequence[float]] | None = None,
+    prompts: Prompts | None = None,
+    eval_prompts: Prompts | None = None,
+    metric_fn: Callable[..., Mapping[str, Any]] | None = None,
+    config: TRLConfig | None = None,
+    stop_sequences: Sequence[str] = (),
+) -> BaseRLTrainer:
+    """Train a policy by PPO on a reward function.
+
+    Args:
+        model_path: replaces `config.model.model_path`.
+        reward_fn: called as reward_fn(samples=, prompts=, outputs=, tokenizer=, **metadata) with lists of texts, once
+            for the responses of all ranks, on the main rank; returns one number a sample. An output that ended carries
+            the end-of-sequence text.
+        prompts: texts, or dicts with "prompt" and further keys, which come back as the metadata lists.
+        eval_prompts: the same, for evaluation; a batch of `prompts` by default.
+        metric_fn: called as metric_fn(samples=, prompts=, outputs=, **metadata); returns {name: list or number}.
+        config: the run's configuration; it is copied, never changed. None takes `default_ppo_config()`.
+        stop_sequences: not available yet.
+
+    Returns: the trainer, after training.
+    Raises: UserError (a ValueError) when the configuration or the data cannot work.
+    """
+    if reward_fn is None:
+        raise UserError("trlx.train needs a reward_fn (training on samples and rewards is not available yet)")
+    if config is None:
+        warnings.warn("no config was given: taking default_ppo_config()", stacklevel=2)
+        config = default_ppo_config()
+    if model_path is not None:
+        config = config.evolve(model={"model_path": model_path})
+    trainer = get_trainer(config.train.trainer)(
+        config=config,
+        reward_fn=reward_fn,
+        metric_fn=metric_fn,
+        stop_sequences=list(stop_sequences),
+        **config.train.trainer_kwargs,
+    )
+    make_pipeline, length = get_pipeline(config.train.pipeline), max_prompt_length(config)
+    if prompts is None:
+        prompts = [trainer.tokenizer.bos_token] * _global_batch(config)
+    if eval_prompts is None:
+        eval_prompts = prompts[: _global_batch(config)]
+    trainer.add_prompt_pipeline(make_pipeline(prompts, length, trainer.tokenizer))
+    trainer.add_eval_pipeline(make_pipeline(eval_prompts, length, trainer.tokenizer))
+    if config.train.resume_from_checkpoint:
+        trainer.resume(config.train.resume_from_checkpoint)
+    trainer.learn()
+    return trainer
+
+
+def max_prompt_length(config: TRLConfig) -> int:
+    """Tokens left for a prompt beside the longest response. Raises: UserError when there are none."""
+    gen_kwargs: dict[str, Any] = config.method.gen_kwargs  # type: ignore[attr-defined]
+    if "max_new_tokens" not in gen_kwargs:
+        raise UserError(
+            "method.gen_kwargs must have max_new_tokens: it sets how many of seq_length are left for prompts"
+        )
+    length = config.train.seq_length - gen_kwargs["max_new_tokens"]
+    if length < 1:
+        raise UserError(
+            f"train.seq_length ({config.train.seq_length}) must exceed "
+            f"method.gen_kwargs.max_new_tokens ({gen_kwargs['max_new_tokens']})"
+        )
+    return length
+
+
+def _global_batch(config: TRLConfig) -> int:
+    return config.train.batch_size * int(os.environ.get("WORLD_SIZE", "1"))
