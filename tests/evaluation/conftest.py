@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -30,16 +31,27 @@ def make_posts(count: int) -> list[dict[str, str]]:
 
 
 def make_policies(root: Path) -> None:
-    tokenizer = train_tokenizer([row["prompt"] + " " + row["label"] for row in make_posts(30)], SIZE.vocab_size, 256)
-    for seed, parts in ((0, ("ckpts", "sft")), (1, ("ckpts", "best_checkpoint", "hf_model"))):
-        model = random_gpt_neo(tokenizer, SIZE, seed)
-        # Sharper than at initialisation, so that the two differ and some responses end.
-        with torch.no_grad():
-            model.transformer.wte.weight.mul_(8)
-            model.transformer.wte.weight[tokenizer.eos_token_id] *= 2
-        folder = root.joinpath(*parts)
+    """Both know when to end; the second was trained a little longer, on other words."""
+    texts = [(row["prompt"], " " + row["label"]) for row in make_posts(30)]
+    tokenizer = train_tokenizer([prompt + label for prompt, label in texts], SIZE.vocab_size, SIZE.max_positions)
+    model = random_gpt_neo(tokenizer, SIZE, seed=0)
+    for steps, extra, parts in ((60, "", ("sft",)), (15, " then the dog", ("best_checkpoint", "hf_model"))):
+        train(model, tokenizer, [prompt + label + extra for prompt, label in texts], steps)
+        folder = root.joinpath("ckpts", *parts)
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
+
+
+def train(model: Any, tokenizer: Any, texts: list[str], steps: int) -> None:
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    encoded = [[*tokenizer(text)["input_ids"], tokenizer.eos_token_id] for text in texts]
+    width = max(len(row) for row in encoded)
+    labels = torch.tensor([row + [-100] * (width - len(row)) for row in encoded])
+    for _ in range(steps):
+        loss = model(input_ids=labels.clamp(min=0), labels=labels).loss
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
 
 
 def make_reward_model(root: Path) -> None:
@@ -55,6 +67,7 @@ def make_reward_model(root: Path) -> None:
         max_position_embeddings=256,
         num_labels=1,
         pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
     )
     torch.manual_seed(2)
@@ -70,7 +83,10 @@ def make_reward_model(root: Path) -> None:
 def run_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A root in which every stage before the evaluation seems to have run."""
     root = tmp_path_factory.mktemp("run")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # these models are too small for more, and the machine may be busy
     make_policies(root)
+    torch.set_num_threads(threads)
     make_reward_model(root)
     (root / "data").mkdir()
     lines = [json.dumps(row) + "\n" for row in make_posts(24)]

@@ -39,7 +39,7 @@ def test_equal_values() -> None:
 
 @pytest.mark.parametrize("values", [[], [1.0, math.nan], [math.inf, 1.0]])
 def test_refuses(values: list[float]) -> None:
-    with pytest.raises(ValueError, match="non-empty|not finite"):
+    with pytest.raises(ValueError, match=r"non-empty|not finite"):
         mean_interval(values)
     with pytest.raises(ValueError, match="differ in length"):
         paired_difference([1.0], [1.0, 2.0])
