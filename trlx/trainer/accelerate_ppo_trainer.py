@@ -148,10 +148,10 @@ class AcceleratePPOTrainer(AccelerateRLTrainer):
         r, stats, texts = self.collector.collect(num_rollouts)
         mask = r.response_mask
         r.rewards, kl = kl_shaped_rewards(r.scores, r.logprobs, r.ref_logprobs, mask, self.kl_coef)
-        advantages, r.returns = gae(r.rewards, r.values, mask, self.method.gamma, self.method.lam)
+        advantages, returns = gae(r.rewards, r.values, mask, self.method.gamma, self.method.lam)
         moments = self.accelerator.reduce(torch.stack(masked_moments(advantages, mask)), "sum")
-        r.advantages = whiten(advantages, mask, *mean_and_variance(*moments))
-        stats |= self._kl_statistics(kl, r)
+        r.advantages, r.returns = whiten(advantages, mask, *mean_and_variance(*moments)), returns
+        stats |= self._phase_statistics(kl, returns, r)
         self.tracker.log(stats, iter_count)
         if self.config.train.rollout_logging_dir is not None:
             self._export(texts, r)
@@ -229,12 +229,12 @@ class AcceleratePPOTrainer(AccelerateRLTrainer):
         )
         return policy + self.method.vf_coef * value
 
-    def _kl_statistics(self, kl: Tensor, r: Rollouts) -> dict[str, float]:
-        """KL to the reference over response tokens, all ranks; sets `mean_kl`, the controller's input."""
+    def _phase_statistics(self, kl: Tensor, returns: Tensor, r: Rollouts) -> dict[str, float]:
+        """KL to the reference over response tokens, and the critic's fit, all ranks; sets `mean_kl`."""
         mask = r.response_mask
         per_sequence = masked_sum(kl, mask, dim=1).mean()
         estimate = masked_sum(k3(r.logprobs, r.ref_logprobs), mask, dim=1).mean()
-        explained = explained_variance(r.values, _present(r.returns), mask)
+        explained = explained_variance(r.values, returns, mask)
         local = torch.stack([per_sequence, estimate, masked_mean(kl, mask), explained])
         self.mean_kl, k3_sum, per_token, explained_mean = self.accelerator.reduce(local, "mean").tolist()
         if self.iter_count == 0 and abs(self.mean_kl) > KL_TOLERANCE:
