@@ -1,0 +1,110 @@
+"""Who may write an output folder, and what the placeholders become."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from launch.outputs import (
+    REPO,
+    claim_output,
+    default_under,
+    fill_places,
+    last_whole_checkpoint,
+    remove_stage_files,
+)
+from trlx.utils.errors import UserError
+
+
+def written_run(out: Path, *whole: int, broken: int | None = None) -> Path:
+    out.mkdir(parents=True)
+    (out / "run.json").write_text("{}")
+    (out / "config.json").write_text("{}")
+    (out / "notes.txt").write_text("a person's own")
+    for step in whole:
+        (out / f"checkpoint-{step}").mkdir()
+        (out / f"checkpoint-{step}" / "whole.json").write_text("{}")
+    if broken is not None:
+        (out / f"checkpoint-{broken}").mkdir()
+    return out
+
+
+def test_fresh_folder_is_made(tmp_path: Path) -> None:
+    assert claim_output(tmp_path / "a" / "b", overwrite=False, resume=False) is None
+    assert (tmp_path / "a" / "b").is_dir()
+
+
+def test_second_run_is_refused_in_one_line(tmp_path: Path) -> None:
+    out = written_run(tmp_path / "out")
+    with pytest.raises(UserError, match="--overwrite") as refused:
+        claim_output(out, overwrite=False, resume=False)
+    assert "\n" not in str(refused.value)
+    assert (out / "config.json").exists()
+
+
+def test_overwrite_removes_what_a_stage_wrote_and_nothing_else(tmp_path: Path) -> None:
+    out = written_run(tmp_path / "out", 5)
+    assert claim_output(out, overwrite=True, resume=False) is None
+    assert [path.name for path in out.iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize("overwrite, resume", [(False, False), (True, False), (False, True)])
+def test_a_folder_no_stage_wrote_is_never_touched(tmp_path: Path, overwrite: bool, resume: bool) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(UserError, match="no stage wrote"):
+        claim_output(tmp_path, overwrite, resume)
+    assert (tmp_path / "config.json").exists()
+
+
+def test_resume_takes_the_newest_whole_checkpoint(tmp_path: Path) -> None:
+    out = written_run(tmp_path / "out", 9, 10, broken=12)
+    assert claim_output(out, overwrite=False, resume=True) == out / "checkpoint-10"
+    assert last_whole_checkpoint(tmp_path) is None
+
+
+def test_resume_without_a_whole_checkpoint_begins_again(tmp_path: Path) -> None:
+    out = written_run(tmp_path / "out", broken=3)
+    assert claim_output(out, overwrite=False, resume=True) is None
+    assert not (out / "checkpoint-3").exists()
+
+
+def test_both_options_at_once_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="exclude"):
+        claim_output(tmp_path / "new", overwrite=True, resume=True)
+
+
+def test_links_are_removed_not_followed(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "kept").write_text("x")
+    out = written_run(tmp_path / "out")
+    (out / "logs").symlink_to(elsewhere)
+    remove_stage_files(out)
+    assert not (out / "logs").exists() and (elsewhere / "kept").exists()
+
+
+@dataclass
+class Inner:
+    path: str = "{root}/x"
+
+
+@dataclass
+class Outer:
+    model: str = "{repo}/m"
+    number: int = 3
+    missing: str | None = None
+    many: list[str] = field(default_factory=lambda: ["{root}/a", "b"])
+    inner: Inner = field(default_factory=Inner)
+
+
+def test_places_are_filled_at_any_depth(tmp_path: Path) -> None:
+    filled = fill_places(Outer(), tmp_path)
+    assert filled == Outer(f"{REPO}/m", 3, None, [f"{tmp_path}/a", "b"], Inner(f"{tmp_path}/x"))
+
+
+def test_default_paths_lie_under_root_and_given_ones_under_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert default_under("/r", None, "ckpts", "sft") == Path("/r/ckpts/sft")
+    assert default_under("/r", "mine", "ckpts", "sft") == tmp_path / "mine"

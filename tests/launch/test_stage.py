@@ -1,0 +1,132 @@
+"""How a stage settles on precision and DeepSpeed, and how it evaluates, resumes and publishes."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_stage import tiny_base
+from transformers import AutoModelForCausalLM
+
+from launch import stage as stage_module
+from launch.stage import (
+    Stage,
+    StageOptions,
+    begin_stage,
+    check_options,
+    publish_model,
+    settle_deepspeed,
+    settle_precision,
+    write_model,
+)
+from launch.stage_trainer import joined
+from trlx.utils.errors import UserError
+from trlx.utils.metrics import MetricsWriter, read_metrics
+from trlx.utils.pretrained import load_model, load_tokenizer
+
+NO_GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="about machines without a GPU")
+
+
+def deepspeed_file(folder: Path, **zero: Any) -> str:
+    path = folder / "ds.json"
+    path.write_text(json.dumps({"zero_optimization": zero}))
+    return str(path)
+
+
+@NO_GPU
+def test_fp16_without_a_gpu_is_fp32_and_said() -> None:
+    assert settle_precision("fp16")[0] == "fp32" and "fp32" in str(settle_precision("fp16")[1])
+    assert settle_precision("bf16") == ("bf16", None)
+
+
+def test_deepspeed_needs_a_launcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RANK", raising=False)
+    config, note = settle_deepspeed(deepspeed_file(tmp_path, stage=2))
+    assert config is None and "launcher" in str(note)
+
+
+def test_deepspeed_needs_a_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setattr(stage_module.shutil, "which", lambda name: None)
+    monkeypatch.setattr(stage_module.util, "find_spec", lambda name: object())
+    config, note = settle_deepspeed(deepspeed_file(tmp_path, stage=2))
+    assert config is None and "compiler" in str(note)
+
+
+def test_deepspeed_needs_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setattr(stage_module.util, "find_spec", lambda name: None)
+    config, note = settle_deepspeed(deepspeed_file(tmp_path, stage=2))
+    assert config is None and "not installed" in str(note)
+
+
+@NO_GPU
+def test_offload_is_taken_out_without_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage_module, "_deepspeed_lacks", lambda: None)
+    config, note = settle_deepspeed(deepspeed_file(tmp_path, stage=2, offload_optimizer={"device": "cpu"}))
+    assert config == {"zero_optimization": {"stage": 2}} and "offload" in str(note)
+
+
+def test_deepspeed_files_that_cannot_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage_module, "_deepspeed_lacks", lambda: None)
+    with pytest.raises(UserError, match="stage 3"):
+        settle_deepspeed(deepspeed_file(tmp_path, stage=3))
+    with pytest.raises(UserError, match="absent"):
+        settle_deepspeed(str(tmp_path / "absent.json"))
+    (tmp_path / "bad.json").write_text('{\n"a": }')
+    with pytest.raises(UserError, match="line 2"):
+        settle_deepspeed(str(tmp_path / "bad.json"))
+    (tmp_path / "list.json").write_text("[]")
+    with pytest.raises(UserError, match="no JSON object"):
+        settle_deepspeed(str(tmp_path / "list.json"))
+
+
+@pytest.mark.parametrize("name, value", [("batch_size", 0), ("epochs", 0.0), ("learning_rate", -1.0), ("eval_steps", 0)])
+def test_numbers_that_cannot_be_meant(name: str, value: float) -> None:
+    options = StageOptions()
+    setattr(options, name, value)
+    with pytest.raises(UserError, match=f"--{name}"):
+        check_options(options)
+
+
+def test_shares_of_ranks_are_weighed_by_what_they_counted() -> None:
+    shares = [{"loss": (3.0, 1.0), "gold": (0.0, 0.0)}, {"loss": (1.0, 3.0)}]
+    assert joined(shares) == {"loss": 1.0}
+
+
+def test_logged_lines_of_steps_to_be_repeated_are_dropped(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    (out / "checkpoint-4").mkdir(parents=True)
+    (out / "checkpoint-4" / "whole.json").write_text("{}")
+    (out / "run.json").write_text("{}")
+    for step in (2, 4, 6):
+        MetricsWriter(out).write({"loss": 1.0}, step)
+    stage = begin_stage("test", StageOptions(precision="fp32", resume=True), out)
+    assert stage.checkpoint == out / "checkpoint-4"
+    assert [line["step"] for line in read_metrics(out)] == [2, 4]
+
+
+def test_a_published_model_is_float32_and_loads_as_it_was(tmp_path: Path) -> None:
+    base = tiny_base(tmp_path / "base")
+    model, _ = load_model(AutoModelForCausalLM, base)
+    weights = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+    model.bfloat16()  # as DeepSpeed leaves the module; the masters are in `weights`
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "config.json").write_text("an older model")
+    write_model(out / ".model.writing", model, weights, load_tokenizer(base))
+    publish_model(Stage("test", out, args=None, checkpoint=None), out / ".model.writing")  # type: ignore[arg-type]
+    again = AutoModelForCausalLM.from_pretrained(out)
+    assert again.dtype == torch.float32 and not (out / ".model.writing").exists()
+    assert again.config.resid_dropout == 0.0  # the base was saved with 0.1
+    for name, weight in again.named_parameters():
+        assert torch.equal(weight, weights[name]), name
+
+
+def test_models_that_are_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such folder"):
+        load_model(AutoModelForCausalLM, tmp_path / "ckpts" / "sft")
+    (tmp_path / "half").mkdir()
+    with pytest.raises(UserError, match="no finished model"):
+        load_tokenizer(tmp_path / "half")

@@ -1,0 +1,48 @@
+"""SFT under DeepSpeed's launcher: two CPU ranks, ZeRO-2, bf16 with float32 master weights."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_stage import REPO, run_two_ranks
+from transformers import AutoModelForCausalLM
+
+from trlx.utils.metrics import read_metrics
+
+pytest.importorskip("deepspeed", reason="the launcher comes with DeepSpeed")
+
+
+@pytest.mark.e2e
+@pytest.mark.timeout(400)
+def test_two_ranks_see_different_data_and_save_float32_masters(root: Path) -> None:
+    ran = run_two_ranks(
+        "sft/train_gptneo_summarize.py",
+        f"--root={root}",
+        "--model={root}/base",
+        "--data={root}/data/sft",
+        f"--deepspeed={REPO}/configs/ds_config_sft.json",
+        "--precision=bf16",
+        "--max_length=128",
+        "--max_steps=4",
+        "--batch_size=2",
+        "--learning_rate=1e-3",
+        "--warmup_steps=0",
+        "--eval_steps=2",
+        "--rouge_samples=3",
+        "--max_new_tokens=4",
+    )
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    out = root / "ckpts" / "sft"
+    record = json.loads((out / "run.json").read_text())
+    assert record["finished"] and record["deepspeed"] and record["precision"] == "bf16"
+    assert record["world_size"] == record["accelerate_ranks"] == 2
+    first, second = record["first_batches"]
+    assert len(first["rows"]) == len(second["rows"]) == 2
+    assert not set(first["rows"]) & set(second["rows"]) and first["sha256"] != second["sha256"]
+    losses = [line["eval_loss"] for line in read_metrics(out) if "eval_loss" in line]
+    assert losses[-1] < losses[0]
+    saved = AutoModelForCausalLM.from_pretrained(out)
+    assert saved.dtype == torch.float32
+    trained = [p for p in saved.parameters() if p.ndim > 1]
+    assert any(not torch.equal(p, p.bfloat16().float()) for p in trained)  # finer than bf16: the master weights
