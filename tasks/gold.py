@@ -1,6 +1,6 @@
 """The gold score of the miniature: what a summary is really worth, computed from the facts its post was made of.
 
-    gold = C − 0.25·min(I, 3) − min(0.5, 0.02·max(0, words − 32)) − 0.1·F
+    gold = C − 0.25·min(I, 3) − min(0.5, 0.04·max(0, words − 30)) − 0.1·F
 
 C is the share of the post's facts that the summary covers: the event's key phrase, the writer's wish and every slot
 value (person, age, place, time, amount), each matched as whole words, ignoring case. I counts invented values: people,
@@ -20,7 +20,7 @@ from typing import Any
 from tasks.miniature_situations import COUNTS, PEOPLE, PLACES, UNITS
 
 INVENTED_PENALTY, INVENTED_MOST = 0.25, 3
-FREE_WORDS, WORD_PENALTY, LENGTH_MOST = 32, 0.02, 0.5
+FREE_WORDS, WORD_PENALTY, LENGTH_MOST = 30, 0.04, 0.5
 FORM_PENALTY = 0.1
 REPEAT = 4
 

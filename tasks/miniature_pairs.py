@@ -140,9 +140,9 @@ def sample_model(
     from trlx.generation.sampling import generate_texts
 
     set_seed(options.seed)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).to(device)
+    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
     how = {"do_sample": True, "temperature": options.temperature, "max_new_tokens": options.max_new_tokens}
     prompts = [post.prompt for post in posts for _ in range(options.samples)]
     made = [

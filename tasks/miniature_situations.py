@@ -1,8 +1,8 @@
 """The tables behind the miniature: what its posts are about, and the values that fill them.
 
 A situation is one event (with its own key phrase, people and slots) together with one wish of the writer: 24
-subreddits of 6 events and 3 wishes make 432. Every value is one or two tokens of a tokenizer trained on the posts, so that a model
-of a million parameters can learn in two minutes to copy it.
+subreddits of 6 events and 3 wishes make 432. Every value is one or two tokens of a tokenizer trained on the posts,
+so that a model of a million parameters can learn in two minutes to copy it.
 
 An event is written `my {person} [crashed my car] $`: the brackets hold the key phrase that a summary must repeat, and
 `$` says that the event can have cost money.

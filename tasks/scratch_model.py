@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GPTNeoConfig, GPTNeoForCausalLM, PreTrainedTokenizerFast, set_seed
 
@@ -94,7 +93,7 @@ def random_gpt_neo(tokenizer: Any, size: ModelSize, seed: int) -> GPTNeoForCausa
         eos_token_id=tokenizer.eos_token_id,
     )
     set_seed(seed)
-    return GPTNeoForCausalLM(config).to(torch.float32)
+    return GPTNeoForCausalLM(config).float()
 
 
 def attention_types(layers: int) -> list[Any]:
