@@ -22,6 +22,7 @@ from typing import Any
 
 from rich.console import Console
 from transformers import PreTrainedTokenizerBase
+from transformers.utils import logging
 
 from evaluation.devices import Devices, choose_devices, choose_dtype
 from evaluation.judge import (
@@ -43,6 +44,7 @@ from launch.outputs import DEFAULT_ROOT, default_under, fill_places
 from reward_model.scorer import RewardScorer
 from tasks.records import Post
 from tasks.registry import Task, get_task
+from tasks.text import truncate_prompt
 from trlx.utils.cli import parse_config
 from trlx.utils.errors import UserError, run_main
 from trlx.utils.files import write_json, write_text
@@ -112,6 +114,8 @@ def main(argv: list[str] | None = None) -> None:
     options = parse_config(InferenceOptions, "Judge summarizers by ROUGE and by the reward model.", argv)
     options = fill_places(options, options.root)
     _check(options)
+    # Loading takes seconds; the bars to watch are those of generating and scoring.
+    logging.disable_progress_bar()
     results, files = evaluate(options)
     console = Console()
     console.print()
@@ -183,6 +187,7 @@ def evaluate(options: InferenceOptions) -> tuple[Results, list[str]]:
         choose_dtype(options.reward_dtype, devices.reward),
         options.max_length,
         options.reward_batch_size,
+        truncate_prompt,
     )
     references = score_references(posts, scorer, task)
     outcomes = judge_all(models, options, posts, tokenizer, scorer, task, settings, devices)
@@ -256,11 +261,14 @@ def held_out(reward_path: str) -> dict[str, Any]:
 
 def notes(results: Results) -> list[str]:
     """Lines beside the tables: the reward model's held-out accuracy and the missing baseline, where there is either."""
-    lines = [
-        f"Reward model on held-out pairs: {name} {value:.3f}"
-        for name, value in results.reward_model.get("held_out", {}).items()
-        if "accuracy" in name and isinstance(value, float)
-    ]
+    lines = []
+    test = results.reward_model.get("held_out", {}).get("test", {})
+    if "accuracy" in test:
+        noise_free = test.get("accuracy_noise_free")
+        lines.append(
+            f"Reward model: accuracy {test['accuracy']:.3f} on {test.get('pairs', 'its')} held-out pairs"
+            + (f", {noise_free:.3f} against noise-free labels" if noise_free is not None else "")
+        )
     if results.baseline not in {model.name for model in results.models}:
         lines.append(f"No differences and no KL: the baseline '{results.baseline}' is not among --models")
     return lines

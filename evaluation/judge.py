@@ -25,6 +25,9 @@ from tasks.registry import Task
 from tasks.text import response_text, truncate_prompt
 from trlx.generation.sampling import generate_texts
 
+# The scorer sorts what it is given by length; a few hundred texts are enough for that and keep the bar moving.
+_SCORED_AT_ONCE = 512
+
 
 @dataclass(frozen=True)
 class JudgeSettings:
@@ -63,9 +66,14 @@ def scored(
     description: str,
 ) -> list[float]:
     """Rewards of responses (as written, leading space included), one a post."""
+    ended = [True] * len(posts) if ended is None else ended
+    rewards: list[float] = []
     with _bar(len(posts), description) as bar:
-        rewards = scorer.score([post.prompt for post in posts], responses, ended)
-        bar.update(len(posts))
+        for start in range(0, len(posts), _SCORED_AT_ONCE):
+            part = slice(start, start + _SCORED_AT_ONCE)
+            prompts = [post.prompt for post in posts[part]]
+            rewards += scorer.score(prompts, responses[part], ended[part])
+            bar.update(len(prompts))
     return rewards
 
 

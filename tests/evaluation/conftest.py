@@ -76,7 +76,7 @@ def make_reward_model(root: Path) -> None:
     folder = root / "ckpts" / "reward_model"
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    (folder / "results.json").write_text(json.dumps({"test_accuracy": 0.875}))
+    (folder / "results.json").write_text(json.dumps({"test": {"pairs": 8, "accuracy": 0.875}}))
 
 
 @pytest.fixture(scope="session")

@@ -59,7 +59,7 @@ def test_prints_tables_and_where_things_are(judged: tuple[Path, str]) -> None:
         "PPO − SFT",
         "stemmer off, aggregator off",
         "Without EOS",
-        "test_accuracy 0.875",
+        "Reward model: accuracy 0.875 on 8 held-out pairs",
     ):
         assert words in printed, words
     for name in ("results.json", "metadata/results.md", "metadata/sft_with_reward_scores_sample.csv"):
@@ -86,7 +86,7 @@ def test_csv_results_and_tables_agree(judged: tuple[Path, str]) -> None:
     assert results["models"]["ppo"]["kl"]["k3"]["mean"] > 0
     assert results["models"]["ppo"]["path"] == "ckpts/best_checkpoint/hf_model"
     assert results["run"]["decoding"] == {"max_new_tokens": 16, "do_sample": False}
-    assert results["reward_model"]["held_out"] == {"test_accuracy": 0.875}
+    assert results["reward_model"]["held_out"]["test"] == {"pairs": 8, "accuracy": 0.875}
 
 
 def test_summaries_are_greedy_and_scored_as_written(judged: tuple[Path, str]) -> None:
@@ -203,9 +203,13 @@ def test_help_shows_every_default() -> None:
         assert f"--{name}" in shown
         default = "null" if field.default is None else str(field.default)
         assert f"default: {default})" in shown.replace("- ", "-"), name
-    done = run("--batchsize", "3")
-    assert done.returncode == 2
-    assert "did you mean 'batch_size'" in done.stderr
+
+
+def test_unknown_option_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        script.main(["--batchsize", "3"])
+    assert stopped.value.code == 2
+    assert "did you mean 'batch_size'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["inference.yaml", "tiny/inference.yaml"])
