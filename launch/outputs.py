@@ -95,13 +95,18 @@ def claim_output(out: Path, overwrite: bool, resume: bool, stage_files: Sequence
     held = out.is_dir() and any(out.iterdir())
     if held and not (out / RUN_FILE).exists():
         raise UserError(f"{out} holds files that no stage wrote (no {RUN_FILE}): choose another --out or empty it")
-    if held and not overwrite and not resume:
+    if held and not overwrite and not resume and not never_trained(out):
         raise UserError(f"{out} already holds a run: pass --overwrite to replace it or --resume to go on with it")
     checkpoint = last_whole_checkpoint(out) if held and resume else None
     if held and checkpoint is None:
         remove_stage_files(out, stage_files)
     out.mkdir(parents=True, exist_ok=True)
     return checkpoint
+
+
+def never_trained(out: Path) -> bool:
+    """Whether the run in `out` stopped before its first step, e.g. for a misspelt file: there is nothing to lose."""
+    return {path.name for path in out.iterdir()} == {RUN_FILE}
 
 
 def remove_stage_files(out: Path, patterns: Sequence[str] = STAGE_FILES) -> None:

@@ -16,7 +16,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata, util
 from pathlib import Path
@@ -28,7 +28,7 @@ from transformers import PreTrainedModel, TrainingArguments, set_seed
 
 from launch.outputs import DEFAULT_ROOT, RUN_FILE, checkpoint_step, claim_output
 from trlx.utils.distributed import is_main_rank, start_process_group
-from trlx.utils.errors import EXIT_USER_ERROR, UserError
+from trlx.utils.errors import EXIT_USER_ERROR, UserError, nearest
 from trlx.utils.files import fsync_tree, fsync_tree_top, write_json, write_text
 from trlx.utils.metrics import METRICS_FILE, read_metrics
 
@@ -139,17 +139,19 @@ def gather_objects(value: Any) -> list[Any]:
     return gathered
 
 
-def begin_stage(name: str, options: StageOptions, out: Path) -> Stage:
+def begin_stage(name: str, options: StageOptions, out: Path, metrics: Sequence[str]) -> Stage:
     """Claim the output folder, settle precision and DeepSpeed, seed, and open `run.json`. Call on every rank.
 
     Args:
         name: the stage's name, shown in messages.
         options: with placeholders already filled (`launch.outputs.fill_places`).
         out: the output folder.
+        metrics: what an evaluation of this stage measures, of which `best_metric` names one.
 
-    Raises: UserError for a folder that may not be written, or a DeepSpeed file that cannot be used.
+    Raises: UserError for options that cannot be meant, a folder that may not be written, or a DeepSpeed file that
+        cannot be used.
     """
-    check_options(options)
+    check_options(options, metrics)
     checkpoint = _claim_on_main_rank(out, options)
     precision, precision_note = settle_precision(options.precision)
     deepspeed, deepspeed_note = settle_deepspeed(options.deepspeed)
@@ -173,8 +175,13 @@ def begin_stage(name: str, options: StageOptions, out: Path) -> Stage:
     return stage
 
 
-def check_options(options: StageOptions) -> None:
-    """Refuse numbers that cannot be meant. Raises: UserError naming the option."""
+def check_options(options: StageOptions, metrics: Sequence[str]) -> None:
+    """Refuse numbers and names that cannot be meant. Raises: UserError naming the option."""
+    known = [f"eval_{name}" for name in metrics]
+    if options.best_metric not in known:
+        raise UserError(
+            f"--best_metric '{options.best_metric}' is not measured here{nearest(options.best_metric, known)}"
+        )
     for name in ("max_length", "batch_size", "eval_batch_size", "gradient_accumulation", "eval_steps", "save_steps"):
         if getattr(options, name) < 1:
             raise UserError(f"--{name} must be at least 1, not {getattr(options, name)}")

@@ -220,8 +220,6 @@ class KeepCheckpoints(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **keywords: Any
     ) -> None:
         name = str(args.metric_for_best_model)
-        if name not in keywords["metrics"]:
-            raise UserError(f"--best_metric {name} is no metric of this stage; known: {', '.join(keywords['metrics'])}")
         value, best = keywords["metrics"][name], state.best_metric
         if best is None or (value > best if args.greater_is_better else value < best):
             control.should_save = True

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from trlx.functional.preference import first_divergence, first_divergence_loss, pair_accuracy, pairwise_loss
 
 LossName = Literal["last_token", "first_divergence"]
+METRICS = ("loss", "accuracy", "accuracy_noise_free", "chosen_score", "rejected_score")
 
 
 @dataclass(frozen=True)

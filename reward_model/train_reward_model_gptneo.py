@@ -38,7 +38,7 @@ from launch.stage import (
 )
 from launch.stage_trainer import Rows, StageTrainer
 from reward_model.model import OFFSET_FIELD, freeze_bottom, new_reward_model, score_head
-from reward_model.objective import LossName, PairObjective
+from reward_model.objective import METRICS, LossName, PairObjective
 from reward_model.pairs import GOLD, PairCollator, encode_pairs
 from reward_model.scorer import RewardScorer
 from tasks.records import Pair, PairCounts
@@ -112,7 +112,8 @@ def main(argv: list[str] | None = None) -> None:
 def train(options: RewardOptions) -> Path:
     """Run the stage; returns the folder the model is in. Call on every rank, within `launch.stage.ranks`."""
     began = time.time()
-    stage = begin_stage("reward model", options, default_under(options.root, options.out, "ckpts", "reward_model"))
+    out = default_under(options.root, options.out, "ckpts", "reward_model")
+    stage = begin_stage("reward model", options, out, METRICS)
     data = load_data(options)
     for split, counts in data.counts.items():
         stage.say(f"{split}: {counts}")

@@ -8,11 +8,13 @@ from typing import Any
 from torch import nn
 from tqdm import tqdm
 
-from evaluation.rouge_scores import rouge_f1
+from evaluation.rouge_scores import ROUGE_TYPES, rouge_f1
 from launch.stage import gather_objects
 from tasks.records import Post
 from trlx.generation.sampling import generate_texts
 from trlx.utils.distributed import is_main_rank
+
+METRICS = (*ROUGE_TYPES, "eos_rate", "response_length")
 
 
 class GeneratedRouge:

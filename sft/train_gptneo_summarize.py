@@ -31,7 +31,7 @@ from launch.stage_trainer import StageTrainer
 from sft.collator import SummaryCollator
 from sft.loss import measure_summary_loss, summary_loss
 from sft.posts import cut_prompts, encode_posts
-from sft.rouge import GeneratedRouge
+from sft.rouge import METRICS, GeneratedRouge
 from tasks.registry import get_task
 from trlx.utils.cli import parse_config
 from trlx.utils.distributed import is_main_rank
@@ -86,7 +86,8 @@ def train(options: SftOptions) -> Path:
         raise UserError(
             f"--max_new_tokens {options.max_new_tokens} leaves no room in --max_length {options.max_length}"
         )
-    stage = begin_stage("sft", options, default_under(options.root, options.out, "ckpts", "sft"))
+    metrics = ["loss", *(METRICS if options.rouge_samples else ())]
+    stage = begin_stage("sft", options, default_under(options.root, options.out, "ckpts", "sft"), metrics)
     trainer = build_trainer(stage, options)
     trainer.train(resume_from_checkpoint=str(stage.checkpoint) if stage.checkpoint else None)
     weights = trainer.float32_weights()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from tiny_stage import tiny_root  # noqa: E402
+from tiny_stage import tiny_root
 
 
 @pytest.fixture

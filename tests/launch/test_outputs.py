@@ -45,7 +45,7 @@ def test_second_run_is_refused_in_one_line(tmp_path: Path) -> None:
 def test_overwrite_removes_what_a_stage_wrote_and_nothing_else(tmp_path: Path) -> None:
     out = written_run(tmp_path / "out", 5)
     assert claim_output(out, overwrite=True, resume=False) is None
-    assert [path.name for path in out.iterdir()] == ["notes.txt"]
+    assert {path.name for path in out.iterdir()} == {"notes.txt"}
 
 
 @pytest.mark.parametrize("overwrite, resume", [(False, False), (True, False), (False, True)])
@@ -54,6 +54,11 @@ def test_a_folder_no_stage_wrote_is_never_touched(tmp_path: Path, overwrite: boo
     with pytest.raises(UserError, match="no stage wrote"):
         claim_output(tmp_path, overwrite, resume)
     assert (tmp_path / "config.json").exists()
+
+
+def test_a_run_that_never_trained_is_replaced_without_asking(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text("{}")
+    assert claim_output(tmp_path, overwrite=False, resume=False) is None
 
 
 def test_resume_takes_the_newest_whole_checkpoint(tmp_path: Path) -> None:

@@ -82,12 +82,19 @@ def test_deepspeed_files_that_cannot_be_used(tmp_path: Path, monkeypatch: pytest
         settle_deepspeed(str(tmp_path / "list.json"))
 
 
-@pytest.mark.parametrize("name, value", [("batch_size", 0), ("epochs", 0.0), ("learning_rate", -1.0), ("eval_steps", 0)])
+@pytest.mark.parametrize(
+    "name, value", [("batch_size", 0), ("epochs", 0.0), ("learning_rate", -1.0), ("eval_steps", 0)]
+)
 def test_numbers_that_cannot_be_meant(name: str, value: float) -> None:
     options = StageOptions()
     setattr(options, name, value)
     with pytest.raises(UserError, match=f"--{name}"):
-        check_options(options)
+        check_options(options, ["loss"])
+
+
+def test_the_best_metric_must_be_measured() -> None:
+    with pytest.raises(UserError, match="did you mean 'eval_rouge1'"):
+        check_options(StageOptions(best_metric="eval_rogue1"), ["loss", "rouge1"])
 
 
 def test_shares_of_ranks_are_weighed_by_what_they_counted() -> None:
@@ -102,7 +109,7 @@ def test_logged_lines_of_steps_to_be_repeated_are_dropped(tmp_path: Path) -> Non
     (out / "run.json").write_text("{}")
     for step in (2, 4, 6):
         MetricsWriter(out).write({"loss": 1.0}, step)
-    stage = begin_stage("test", StageOptions(precision="fp32", resume=True), out)
+    stage = begin_stage("test", StageOptions(precision="fp32", resume=True), out, ["loss"])
     assert stage.checkpoint == out / "checkpoint-4"
     assert [line["step"] for line in read_metrics(out)] == [2, 4]
 

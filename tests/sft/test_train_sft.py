@@ -9,7 +9,8 @@ import torch
 from tiny_stage import posts, write_rows
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from launch.outputs import last_whole_checkpoint
+from launch.outputs import fill_places, last_whole_checkpoint
+from launch.stage import begin_stage
 from launch.stage_trainer import StageTrainer
 from sft.posts import encode_posts
 from sft.train_gptneo_summarize import SftOptions, build_trainer, main
@@ -111,9 +112,6 @@ def test_the_best_model_is_kept_not_the_last(root: Path) -> None:
 
 
 def test_evaluation_does_not_depend_on_its_batch_size(root: Path) -> None:
-    from launch.outputs import fill_places
-    from launch.stage import begin_stage
-
     losses = []
     for size in (1, 4):
         chosen = SftOptions(
@@ -121,7 +119,7 @@ def test_evaluation_does_not_depend_on_its_batch_size(root: Path) -> None:
         )
         chosen.rouge_samples, chosen.deepspeed = 0, None
         chosen = fill_places(chosen, root)
-        trainer = build_trainer(begin_stage("sft", chosen, root / f"out{size}"), chosen)
+        trainer = build_trainer(begin_stage("sft", chosen, root / f"out{size}", ["loss"]), chosen)
         losses.append(trainer.evaluate()["eval_loss"])
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
@@ -152,7 +150,12 @@ def test_help_shows_every_default(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_defaults_are_those_of_the_example() -> None:
     defaults = SftOptions()
     assert (defaults.learning_rate, defaults.batch_size, defaults.eval_batch_size, defaults.epochs) == (1e-5, 16, 1, 5)
-    assert (defaults.warmup_steps, defaults.adam_beta1, defaults.adam_beta2, defaults.max_length) == (100, 0.9, 0.95, 550)
+    assert (defaults.warmup_steps, defaults.adam_beta1, defaults.adam_beta2, defaults.max_length) == (
+        100,
+        0.9,
+        0.95,
+        550,
+    )
     assert (defaults.eval_steps, defaults.save_steps, defaults.seed, defaults.precision) == (500, 1000, 42, "fp16")
     assert defaults.gradient_checkpointing
 

@@ -1,0 +1,150 @@
+"""The reward-model script from its command line to the model on disk, one process, no launcher."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_stage import pairs, write_rows
+from transformers import AutoModelForCausalLM
+
+from reward_model.objective import PairObjective
+from reward_model.scorer import RewardScorer
+from reward_model.train_reward_model_gptneo import RewardOptions, main, proportion_interval
+from tasks.text import truncate_prompt
+from tasks.tldr import load_pairs, load_posts
+from trlx.utils.errors import UserError
+from trlx.utils.metrics import read_metrics
+
+
+def options(root: Path, *more: str) -> list[str]:
+    return [
+        f"--root={root}",
+        "--model={root}/base",
+        "--data={root}/data/comparisons",
+        "--references={root}/data/sft",
+        "--max_length=128",
+        "--max_steps=6",
+        "--batch_size=4",
+        "--gradient_accumulation=1",
+        "--learning_rate=3e-3",
+        "--warmup_steps=1",
+        "--eval_steps=3",
+        "--precision=fp32",
+        *more,
+    ]
+
+
+def test_a_run_learns_and_what_it_reports_is_what_is_on_disk(root: Path) -> None:
+    rows = pairs(8, 5)
+    rows[0]["gold_prefers_chosen"] = False  # one label of the test data is noise
+    write_rows(root / "data" / "comparisons_test.jsonl", [*rows, {**rows[1], "rejected": rows[1]["chosen"]}])
+    main(options(root))
+    out = root / "ckpts" / "reward_model"
+    results = json.loads((out / "results.json").read_text())
+    assert results["pairs"]["test"] == {"total": 9, "kept": 8, "identical": 1, "short": 0}
+    assert results["test"]["accuracy"] == 1.0
+    assert results["test"]["accuracy_noise_free"] == pytest.approx(7 / 8)
+    scorer = RewardScorer.load(out, max_length=128, batch_size=4, cut_prompt=truncate_prompt)
+    posts = load_posts(str(root / "data" / "sft"), "valid")
+    references = scorer.score([post.prompt for post in posts], [" " + post.summary for post in posts])
+    assert sum(references) / len(references) == pytest.approx(0.0, abs=1e-5)  # the offset took their mean off
+    test, _ = load_pairs(str(root / "data" / "comparisons"), "test")
+    better = scorer.score([p.prompt for p in test], [" " + p.chosen for p in test])
+    worse = scorer.score([p.prompt for p in test], [" " + p.rejected for p in test])
+    assert all(b > w for b, w in zip(better, worse, strict=True))
+    evaluations = [line for line in read_metrics(out) if "eval_accuracy" in line]
+    assert [line["step"] for line in evaluations] == [3, 6] and "eval_accuracy_noise_free" in evaluations[0]
+    assert json.loads((out / "run.json").read_text())["finished"]
+    with pytest.raises(UserError, match="already holds a run"):
+        main(options(root))
+
+
+def test_frozen_weights_stay_and_the_others_move(root: Path) -> None:
+    main(options(root, "--frozen_fraction=0.5", "--gradient_accumulation=2"))
+    out = root / "ckpts" / "reward_model"
+    frozen = json.loads((out / "results.json").read_text())["frozen"]["parameters"]
+    before = dict(AutoModelForCausalLM.from_pretrained(root / "base").named_parameters())
+    after = dict(RewardScorer.load(out, max_length=9, batch_size=1).model.named_parameters())
+    assert "transformer.h.0.ln_1.weight" in frozen and "transformer.h.1.ln_1.weight" not in frozen
+    before.pop("transformer.ln_f.bias")  # adds the same to both scores of a pair, so its gradient is zero
+    for name, weight in before.items():
+        same = torch.equal(weight, after[name][: len(weight)])
+        assert same == (name in frozen), name
+
+
+def test_first_divergence_trains_too(root: Path) -> None:
+    main(options(root, "--loss=first_divergence", "--references=null", "--frozen_fraction=0"))
+    lines = [line for line in read_metrics(root / "ckpts" / "reward_model") if "eval_loss" in line]
+    assert lines[-1]["eval_loss"] < lines[0]["eval_loss"]
+    assert lines[-1]["eval_accuracy"] == 1.0
+
+
+class FixedScores(torch.nn.Module):
+    """A model whose head gives token i the score i times its id; the pooled score is that of the last real token."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.score = torch.nn.Linear(1, 1, bias=False)
+        torch.nn.init.ones_(self.score.weight)
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> object:
+        scores = self.score((input_ids * torch.arange(input_ids.shape[1])).float()[..., None])
+        last = attention_mask.sum(dim=1) - 1
+        pooled = scores[torch.arange(len(last)), last]
+        return type("Output", (), {"logits": pooled})()
+
+
+BATCH = {
+    "input_ids": torch.tensor([[4, 1, 1, 0], [4, 0, 0, 0]]),  # scores 0 1 2 0 and 0 0 0 0
+    "attention_mask": torch.tensor([[1, 1, 1, 0], [1, 1, 0, 0]]),
+    "gold": torch.tensor([0.0]),
+}
+
+
+def test_last_token_loss_and_metrics_golden() -> None:
+    model = FixedScores()
+    sums = PairObjective("last_token", model.score).measure(model, BATCH)
+    # chosen 2 at its last token, rejected 0: −log σ(2) = 0.126928; the noise-free label prefers the other side
+    assert sums["loss"] == (pytest.approx(0.126928, abs=1e-6), 1.0)
+    assert sums["accuracy"] == (1.0, 1.0) and sums["accuracy_noise_free"] == (0.0, 1.0)
+    assert sums["chosen_score"] == (2.0, 1.0) and sums["rejected_score"] == (0.0, 1.0)
+
+
+def test_first_divergence_loss_golden() -> None:
+    model = FixedScores()
+    objective = PairObjective("first_divergence", model.score)
+    # positions 1 and 2 count: (−log σ(1) − log σ(2)) / 2 = (0.313262 + 0.126928) / 2
+    assert objective(model, BATCH).item() == pytest.approx(0.220095, abs=1e-6)
+    assert not model.score._forward_hooks  # the watch is taken off again
+
+
+def test_wilson_interval_golden() -> None:
+    # 8 of 10: the textbook's 0.490 to 0.943
+    assert proportion_interval(0.8, 10) == pytest.approx([0.4902, 0.9433], abs=1e-4)
+
+
+def test_the_defaults_are_those_of_the_example() -> None:
+    defaults = RewardOptions()
+    assert (defaults.learning_rate, defaults.batch_size, defaults.gradient_accumulation) == (1e-5, 1, 4)
+    assert (defaults.epochs, defaults.warmup_steps, defaults.max_length) == (5, 100, 550)
+    assert (defaults.eval_steps, defaults.save_steps, defaults.precision) == (500, 500, "fp16")
+    assert (defaults.frozen_fraction, defaults.loss, defaults.eval_batch_size) == (0.7, "last_token", 1)
+
+
+def test_help_shows_every_default(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert stopped.value.code == 0
+    for name in vars(RewardOptions()):
+        assert f"--{name} " in text, name
+    assert "default: EleutherAI/gpt-neo-125M" in text and "default: 0.7" in text
+
+
+@pytest.mark.parametrize("bad", [["--loss=second"], ["--frozzen_fraction=1"], ["--batch_size=x"]])
+def test_bad_options_exit_2_in_one_line(bad: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(bad)
+    assert stopped.value.code == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
