@@ -33,18 +33,31 @@ SPLITS = ("sft_train", "sft_valid", "rm_posts", "ppo_train", "ppo_valid", "test"
 
 @dataclass
 class PostsOptions:
-    """Options of `posts`."""
+    """Options of `posts`.
 
-    root: str = str(Path(__file__).resolve().parents[1])  # data/ and base/ are written below it
+    Args:
+        root: `data/` and `base/` are written below it.
+        seed: decides posts, references and random weights.
+        sft_train: posts to fine-tune on.
+        sft_valid: posts to evaluate SFT on.
+        rm_posts: posts for preference pairs.
+        ppo_train: posts whose prompts PPO samples from.
+        ppo_valid: posts to evaluate PPO on while it trains.
+        test: posts that no stage sees.
+        model: size of the tokenizer and of the random model.
+        overwrite: replace `data/` and `base/` where they exist.
+    """
+
+    root: str = str(Path(__file__).resolve().parents[1])
     seed: int = 1
-    sft_train: int = 8000  # rows of each split
+    sft_train: int = 8000
     sft_valid: int = 200
     rm_posts: int = 2400
     ppo_train: int = 4000
     ppo_valid: int = 200
     test: int = 400
     model: ModelSize = field(default_factory=ModelSize)
-    overwrite: bool = False  # replace data/ and base/ where they exist
+    overwrite: bool = False
 
 
 def make_splits(sizes: Mapping[str, int], seed: int) -> dict[str, list[Row]]:

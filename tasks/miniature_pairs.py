@@ -39,20 +39,35 @@ SPLITS = ("train", "valid1", "test")
 
 @dataclass
 class PairsOptions:
-    """Options of `pairs`."""
+    """Options of `pairs`.
 
-    root: str = str(Path(__file__).resolve().parents[1])  # reads data/ and ckpts/sft below it, writes data/
-    sft: str | None = None  # folder of the SFT model; default <root>/ckpts/sft
+    Args:
+        root: `data/rm_posts.jsonl` and `ckpts/sft` are read, and `data/comparisons_*.jsonl` written, below it.
+        sft: folder of the SFT model; null for `<root>/ckpts/sft`.
+        seed: decides samples, edits, pairs and which labels are turned round.
+        pairs_per_post: most pairs of one post.
+        valid1: posts set aside for the pairs that the reward model is evaluated on while it trains.
+        test: posts set aside for the pairs whose labels are free of noise.
+        noise: share of the labels turned round in train and valid1.
+        samples: texts sampled from the SFT model for each post.
+        temperature: of that sampling.
+        max_new_tokens: longest sample.
+        batch_size: posts sampled at once.
+        overwrite: replace the comparisons where they exist.
+    """
+
+    root: str = str(Path(__file__).resolve().parents[1])
+    sft: str | None = None
     seed: int = 1
     pairs_per_post: int = 2
-    valid1: int = 200  # posts set aside for each of the held-out files
+    valid1: int = 200
     test: int = 300
-    noise: float = 0.1  # share of the labels turned round in train and valid1
-    samples: int = 1  # of the SFT model, a post
+    noise: float = 0.1
+    samples: int = 1
     temperature: float = 1.0
     max_new_tokens: int = 48
     batch_size: int = 64
-    overwrite: bool = False  # replace the comparisons where they exist
+    overwrite: bool = False
 
 
 @dataclass(frozen=True)

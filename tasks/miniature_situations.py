@@ -30,7 +30,7 @@ PLACES = (
     *("Boise", "Tucson", "Fresno", "Madison", "London", "Dublin", "Paris", "Berlin", "Toronto", "Montreal"),
     *("Sydney", "Oslo", "Madrid", "Vienna", "Prague", "Lisbon"),
 )
-AGES = tuple(str(age) for age in range(17, 60))
+AGES = tuple(str(age) for age in range(20, 60))
 AMOUNTS = (
     *("$40", "$60", "$75", "$80", "$90", "$120", "$150", "$180", "$200", "$240", "$250", "$300", "$320", "$350"),
     *("$400", "$450", "$500", "$550", "$600", "$650", "$700", "$750", "$800", "$850", "$900", "$950", "$1100"),

@@ -26,26 +26,44 @@ from trlx.utils.files import recover, replacing_folder
 
 @dataclass
 class ModelSize:
-    """Size of the tokenizer and of the model."""
+    """Size of the tokenizer and of the model.
 
-    vocab_size: int = 4000  # tokens, the 256 bytes and the end-of-text mark among them
+    Args:
+        vocab_size: most tokens of the vocabulary, the 256 bytes and the end-of-text mark among them.
+        layers: decoder blocks, global and local attention in turn.
+        hidden: width.
+        heads: attention heads; must divide `hidden`.
+        window: tokens that a local layer sees back.
+        max_positions: longest sequence.
+    """
+
+    vocab_size: int = 4000
     layers: int = 4
     hidden: int = 128
     heads: int = 4
-    window: int = 64  # tokens that a local layer sees back
+    window: int = 64
     max_positions: int = 512
 
 
 @dataclass
 class Options(ModelSize):
-    """Options of the command line."""
+    """Options of the command.
 
-    data: str = ""  # hub id, directory, prefix or file of posts
+    Args:
+        data: hub id, local folder (or folder/prefix), or a JSONL, JSON, CSV or Parquet file (also .gz) of posts.
+        split: the split to read.
+        out: folder to write.
+        limit: the first so many posts; null for all.
+        seed: decides the random weights.
+        overwrite: replace `out` where it exists.
+    """
+
+    data: str = ""
     split: str = "train"
-    out: str = ""  # folder to write
-    limit: int | None = None  # read only so many posts
+    out: str = ""
+    limit: int | None = None
     seed: int = 0
-    overwrite: bool = False  # replace `out` where it exists
+    overwrite: bool = False
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int, max_length: int) -> PreTrainedTokenizerFast:
