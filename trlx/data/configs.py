@@ -17,6 +17,7 @@ from trlx.utils.errors import UserError, nearest
 from trlx.utils.strict import build
 
 
+@dataclass
 class _Section:
     """What every section can do."""
 

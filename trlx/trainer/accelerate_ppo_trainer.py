@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import math
 import time
-import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -281,12 +280,12 @@ class AcceleratePPOTrainer(AccelerateRLTrainer):
         self.rollouts = Rollouts(**rollouts).to(self.accelerator.device) if rollouts else None
 
     def _export(self, texts: list[Any], r: Rollouts) -> None:
-        """Append this phase's rollouts of this rank to `rollout_logging_dir`, one JSON line a response."""
+        """Write this phase's rollouts of this rank below `rollout_logging_dir`, one JSON line a response."""
         folder = Path(self.config.train.rollout_logging_dir or ".")
         folder.mkdir(parents=True, exist_ok=True)
         kl = masked_sum(r.logprobs - r.ref_logprobs, r.response_mask, dim=1).tolist()
         rows = [row for part in texts for row in zip(part.prompts, part.outputs, strict=True)]
-        path = folder / f"phase_{self.phase:05d}_rank_{self.accelerator.process_index}_{uuid.uuid4().hex[:8]}.jsonl"
+        path = folder / f"phase_{self.phase:05d}_rank_{self.accelerator.process_index}.jsonl"
         with path.open("w", encoding="utf-8") as file:
             for (prompt, output), score, nats in zip(rows, r.scores.tolist(), kl, strict=True):
                 line = {"prompt": prompt, "output": output, "score": score, "kl": nats, "step": self.iter_count}

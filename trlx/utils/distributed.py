@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
+import torch.distributed as dist
 from accelerate import PartialState
 
 from trlx.utils.errors import UserError
+
+T = TypeVar("T")
 
 
 def start_process_group() -> PartialState:
@@ -18,14 +23,37 @@ def start_process_group() -> PartialState:
 
     Raises: UserError when the launcher started a different number of processes than accelerate sees.
     """
+    expected, local = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if torch.cuda.is_available() and local > torch.cuda.device_count():
+        raise UserError(
+            f"{local} processes were asked for on a machine with {torch.cuda.device_count()} GPUs: "
+            "lower --num_processes (accelerate) or --num_gpus (deepspeed)"
+        )
     state = PartialState(cpu=not torch.cuda.is_available())
-    expected = int(os.environ.get("WORLD_SIZE", "1"))
     if state.num_processes != expected:
         raise UserError(
             f"the launcher started {expected} processes but accelerate sees {state.num_processes}: "
             "start with `accelerate launch --config_file configs/...` or `deepspeed`, as the README shows"
         )
     return state
+
+
+def from_main_rank(act: Callable[[], T]) -> T:
+    """Run `act` on the main rank; every rank returns its result, or raises the UserError that it raised.
+
+    A collective: every rank must call it. The result must pickle.
+    """
+    outcome: list[Any] = [None, None]
+    if is_main_rank():
+        try:
+            outcome[0] = act()
+        except UserError as error:
+            outcome[1] = error
+    if dist.is_initialized():
+        dist.broadcast_object_list(outcome)
+    if outcome[1] is not None:
+        raise outcome[1]
+    return outcome[0]
 
 
 def is_main_rank() -> bool:

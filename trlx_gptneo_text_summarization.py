@@ -1,0 +1,236 @@
+"""PPO of a summarizer: the SFT model writes, the reward model judges, the policy learns.
+
+    accelerate launch --num_processes 3 --config_file configs/default_accelerate_config.yaml \\
+        trlx_gptneo_text_summarization.py
+    accelerate launch --num_processes 2 --config_file configs/tiny/accelerate.yaml \\
+        trlx_gptneo_text_summarization.py --config configs/tiny/ppo.yaml --root runs/demo
+
+Starts from `<root>/ckpts/sft` with the reward model in `<root>/ckpts/reward_model`; the best policy by evaluation
+reward ends in `<root>/ckpts/best_checkpoint` (`hf_model` in it loads with transformers), logs in `<root>/ckpts/ppo`.
+The reward model sits on the GPU after the PPO ranks where there is one, else it shares the main rank's device.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+import trlx
+from evaluation.devices import choose_dtype
+from evaluation.policies import require_model
+from launch.outputs import DEFAULT_ROOT, default_under, fill_places
+from launch.stage import ranks
+from reward_model.reward import ReferenceReward
+from reward_model.scorer import RewardScorer
+from tasks.records import Post
+from tasks.registry import get_task
+from tasks.text import response_text, truncate_prompt
+from trlx.data.configs import ModelConfig, OptimizerConfig, SchedulerConfig, TokenizerConfig, TrainConfig, TRLConfig
+from trlx.data.method_configs import PPOConfig
+from trlx.models.loading import load_policy_tokenizer
+from trlx.trainer.checkpointer import RESUME_NAME, find_resumable
+from trlx.trlx import max_prompt_length
+from trlx.utils.cli import parse_config
+from trlx.utils.distributed import from_main_rank, is_main_rank
+from trlx.utils.errors import UserError, run_main
+
+STAGES = {
+    "SFT": "deepspeed sft/train_gptneo_summarize.py",
+    "reward": "deepspeed reward_model/train_reward_model_gptneo.py",
+}
+
+
+def _default_method() -> PPOConfig:
+    return PPOConfig(
+        name="PPOConfig",
+        ppo_epochs=4,
+        num_rollouts=128,
+        chunk_size=16,
+        init_kl_coef=0.1,
+        target=6.0,
+        horizon=10000,
+        gamma=1.0,
+        lam=0.95,
+        cliprange=0.2,
+        cliprange_value=0.2,
+        vf_coef=0.2,
+        scale_reward=None,
+        ref_mean=None,
+        ref_std=None,
+        cliprange_reward=10.0,
+        gen_kwargs={"max_new_tokens": 50, "do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0},
+    )
+
+
+def _default_train() -> TrainConfig:
+    return TrainConfig(
+        seq_length=550,
+        epochs=50,
+        total_steps=100000,
+        batch_size=4,
+        checkpoint_interval=10000,
+        eval_interval=200,
+        pipeline="PromptPipeline",
+        trainer="AcceleratePPOTrainer",
+        checkpoint_dir="{root}/ckpts",
+        logging_dir="{root}/ckpts/ppo",
+        tracker="tensorboard",
+        seed=42,
+    )
+
+
+def _default_optimizer() -> OptimizerConfig:
+    return OptimizerConfig("adamw", {"lr": 5e-6, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.01})
+
+
+@dataclass
+class PPOOptions:
+    """Options of the PPO stage.
+
+    Args:
+        root: the run's root folder; `{root}` in a path means it.
+        overwrite: replace what an earlier PPO run left.
+        resume: go on from the newest whole checkpoint.
+        task: how rows of data are read; see `tasks/`.
+        data: hub id, local folder (or folder/prefix), or a JSONL, JSON, CSV or Parquet file (also .gz).
+        valid_data: the same, of the evaluation prompts; null for the data above.
+        train_split: the split whose posts are prompts.
+        valid_split: the split to evaluate on while training.
+        train_limit: the first so many posts; null for all.
+        eval_limit: the first so many evaluation posts.
+        reward_model: its folder or hub id; null for root/ckpts/reward_model.
+        reward_relative: subtract the reference summary's score from the sample's.
+        reward_batch_size: texts scored at once.
+        reward_dtype: of the reward model; auto is bfloat16 on a GPU.
+        reward_device: null for the GPU after the PPO ranks, else the main rank's device.
+        method: PPO itself.
+        model: the policy.
+        tokenizer: its tokenizer.
+        optimizer: of the policy.
+        scheduler: of the learning rate.
+        train: the loop.
+    """
+
+    root: str = DEFAULT_ROOT
+    overwrite: bool = False
+    resume: bool = False
+    task: str = "tldr"
+    data: str = "CarperAI/openai_summarize_tldr"
+    valid_data: str | None = None
+    train_split: str = "train"
+    valid_split: str = "valid"
+    train_limit: int | None = None
+    eval_limit: int | None = 1000
+    reward_model: str | None = None
+    reward_relative: bool = True
+    reward_batch_size: int = 32
+    reward_dtype: Literal["auto", "float32", "bfloat16", "float16"] = "float32"
+    reward_device: str | None = None
+    method: PPOConfig = field(default_factory=_default_method)
+    model: ModelConfig = field(default_factory=lambda: ModelConfig("{root}/ckpts/sft", num_layers_unfrozen=8))
+    tokenizer: TokenizerConfig = field(default_factory=lambda: TokenizerConfig("{root}/ckpts/sft"))
+    optimizer: OptimizerConfig = field(default_factory=_default_optimizer)
+    scheduler: SchedulerConfig = field(
+        default_factory=lambda: SchedulerConfig("cosine_annealing", {"T_max": 100000, "eta_min": 5e-6})
+    )
+    train: TrainConfig = field(default_factory=_default_train)
+
+    def engine_config(self) -> TRLConfig:
+        """The sections that the engine reads."""
+        return TRLConfig(**{item.name: getattr(self, item.name) for item in fields(TRLConfig)})
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Parse the command line and train."""
+    options = parse_config(PPOOptions, "PPO of a summarizer against a reward model.", argv)
+    with ranks():
+        run(fill_places(options, options.root))
+
+
+def run(options: PPOOptions) -> trlx.BaseRLTrainer:
+    """Run the stage; call on every rank."""
+    reward_path = options.reward_model or str(default_under(options.root, None, "ckpts", "reward_model"))
+    require_model("SFT", str(options.model.model_path), f"`{STAGES['SFT']}` with the same --root makes it")
+    require_model("reward", reward_path, f"`{STAGES['reward']}` with the same --root makes it")
+    config = options.engine_config()
+    tokenizer = load_policy_tokenizer(config.tokenizer.tokenizer_path)
+    length = max_prompt_length(config)
+    train_posts = load_prompts(options, options.data, options.train_split, options.train_limit, tokenizer, length)
+    valid_data = options.valid_data or options.data
+    valid_posts = load_prompts(options, valid_data, options.valid_split, options.eval_limit, tokenizer, length)
+    config.train.resume_from_checkpoint = from_main_rank(lambda: claim_outputs(options))
+    device = reward_device(options.reward_device)
+    if is_main_rank():
+        print(
+            f"[ppo] {len(train_posts)} prompts, {len(valid_posts)} to evaluate on; reward model on {device}", flush=True
+        )
+
+    def load_scorer() -> RewardScorer:
+        dtype = choose_dtype(options.reward_dtype, torch.device(device))
+        return RewardScorer.load(
+            reward_path, device, dtype, config.train.seq_length, options.reward_batch_size, truncate_prompt
+        )
+
+    trainer = trlx.train(
+        reward_fn=ReferenceReward(load_scorer, response_text, options.reward_relative),
+        prompts=[as_prompt(post) for post in train_posts],
+        eval_prompts=[as_prompt(post) for post in valid_posts],
+        config=config,
+    )
+    if is_main_rank():
+        best = Path(config.train.checkpoint_dir) / "best_checkpoint"
+        print(f"[ppo] done after {trainer.iter_count} steps; the best policy is in {best / 'hf_model'}", flush=True)
+    return trainer
+
+
+def load_prompts(
+    options: PPOOptions, source: str, split: str, limit: int | None, tokenizer: Any, max_tokens: int
+) -> list[Post]:
+    """The posts of a split, cut so that prompt and response fit."""
+    load = get_task(options.task).load_posts
+    return load(source, split, limit=limit, max_prompt_tokens=max_tokens, tokenizer=tokenizer)
+
+
+def as_prompt(post: Post) -> dict[str, str]:
+    """A prompt for the engine with what the reward needs to know of it."""
+    return {"prompt": post.prompt, "sample_id": post.id, "reference": post.summary}
+
+
+def claim_outputs(options: PPOOptions) -> str | None:
+    """Make sure that nothing is overwritten by surprise; call on the main rank only.
+
+    Returns: the checkpoint to resume from, or None to begin at the beginning.
+    Raises: UserError when an earlier run is there and neither --overwrite nor --resume was given.
+    """
+    if options.overwrite and options.resume:
+        raise UserError("--overwrite and --resume exclude each other: give one of them")
+    folder, logs = Path(options.train.checkpoint_dir), Path(options.train.logging_dir or options.train.checkpoint_dir)
+    written = [logs, folder / "best_checkpoint", folder / RESUME_NAME, *sorted(folder.glob("checkpoint_*"))]
+    held = [path for path in written if path.is_dir() and any(path.iterdir())]
+    if held and not options.overwrite and not options.resume:
+        raise UserError(f"{held[0]} already holds a run: pass --overwrite to replace it or --resume to go on with it")
+    found = find_resumable(folder) if options.resume else None
+    if found is None:
+        for path in held:
+            shutil.rmtree(path)
+    if options.resume:
+        print(f"[ppo] resuming from {found}" if found else "[ppo] no whole checkpoint: from the beginning", flush=True)
+    return None if found is None else str(found)
+
+
+def reward_device(given: str | None) -> str:
+    """Where the reward model goes: as given, the GPU after the PPO ranks, or the main rank's own device."""
+    if given is not None:
+        return given
+    if not torch.cuda.is_available():
+        return "cpu"
+    ranks_here = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
+    return f"cuda:{ranks_here}" if torch.cuda.device_count() > ranks_here else "cuda:0"
+
+
+if __name__ == "__main__":
+    run_main(main)
