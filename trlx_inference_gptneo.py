@@ -13,6 +13,7 @@ policy is in memory at a time. Left out: several processes.
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from dataclasses import dataclass
@@ -126,6 +127,8 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _check(options: InferenceOptions) -> None:
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError("the evaluation runs in one process: start it with plain python, without a launcher")
     for name in ("batch_size", "reward_batch_size", "max_new_tokens", "resamples"):
         if getattr(options, name) < 1:
             raise UserError(f"--{name} must be at least 1, not {getattr(options, name)}")

@@ -195,6 +195,12 @@ def test_bad_options(run_root: Path, options: tuple[str, ...], message: str) -> 
         script.main(["--root", str(run_root), *SMALL, *options])
 
 
+def test_refuses_a_launcher(run_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match="plain python"):
+        script.main(["--root", str(run_root), *SMALL])
+
+
 def test_help_shows_every_default() -> None:
     done = run("--help")
     assert done.returncode == 0
