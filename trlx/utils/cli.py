@@ -5,7 +5,10 @@ jsonargparse does the work; here are only the one-line errors that name the near
 
 from __future__ import annotations
 
+import dataclasses
 import re
+import sys
+import typing
 from collections.abc import Sequence
 from os import PathLike
 from typing import Any, NoReturn, TypeVar
@@ -46,6 +49,23 @@ def _with_remedy(message: str, known: list[str]) -> str:
     return message
 
 
+def _switches(cls: type, prefix: str = "") -> set[str]:
+    """Dotted names of the options that are true or false, nested dataclasses included."""
+    names: set[str] = set()
+    for name, hint in typing.get_type_hints(cls).items():
+        if hint is bool:
+            names.add(f"--{prefix}{name}")
+        elif isinstance(hint, type) and dataclasses.is_dataclass(hint):
+            names |= _switches(hint, f"{prefix}{name}.")
+    return names
+
+
+def _spell_out(argv: Sequence[str], switches: set[str]) -> list[str]:
+    """A switch given alone means true, as people write it: `--overwrite`."""
+    following = [*argv[1:], "--"]
+    return [f"{a}=true" if a in switches and b.startswith("--") else a for a, b in zip(argv, following, strict=False)]
+
+
 def parse_config(
     cls: type[T], description: str, argv: Sequence[str] | None = None, default_config: str | None = None
 ) -> T:
@@ -65,6 +85,7 @@ def parse_config(
     # The DeepSpeed launcher hands every process this option.
     parser.add_argument("--local_rank", type=int, default=-1, help="Set by the DeepSpeed launcher; not for people.")
     parser.add_class_arguments(cls)
-    namespace: Any = parser.instantiate(parser.parse_args(None if argv is None else list(argv)))
+    arguments = _spell_out(sys.argv[1:] if argv is None else argv, _switches(cls))
+    namespace: Any = parser.instantiate(parser.parse_args(arguments))
     fields = {name: value for name, value in vars(namespace).items() if name in cls.__dataclass_fields__}  # type: ignore[attr-defined]
     return cls(**fields)

@@ -1,0 +1,144 @@
+"""The whole pipeline in miniature: posts, SFT, preference pairs, reward model, PPO, evaluation; `make demo`.
+
+    python -m launch.demo                              into runs/demo
+    python -m launch.demo --root runs/seed2 --seed 2   another seed
+
+Each stage is the real script under its real launcher; only the YAML files in configs/tiny are small. The output of
+every stage is kept in `<root>/logs`.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from launch.local import (
+    Machine,
+    look_around,
+    ppo_command,
+    python_command,
+    run_stage,
+    stage_environment,
+    trainer_command,
+)
+from launch.outputs import REPO
+from trlx.utils.cli import parse_config
+from trlx.utils.errors import UserError, run_main
+from trlx.utils.files import write_json
+
+# What a demo writes below its root; `--overwrite` removes these and nothing else.
+OWNED = ("base", "data", "ckpts", "metadata", "logs", "results.json", "timing.json")
+
+
+@dataclass
+class DemoOptions:
+    """Options of the demo.
+
+    Args:
+        root: everything is written below it.
+        seed: of the posts, the weights, the order of data and the sampling.
+        processes: ranks of each training stage; one thread each when there are as many as processor cores.
+        overwrite: replace an earlier demo in the root.
+        configs: folder of the YAML files of the stages.
+        sft_steps: optimizer steps of SFT; null for the YAML's.
+        reward_steps: optimizer steps of the reward model; null for the YAML's.
+        ppo_steps: optimizer steps of PPO; null for the YAML's.
+        posts: posts to evaluate on; null for the YAML's.
+    """
+
+    root: str = str(REPO / "runs" / "demo")
+    seed: int = 1
+    processes: int = 2
+    overwrite: bool = False
+    configs: str = str(REPO / "configs" / "tiny")
+    sft_steps: int | None = None
+    reward_steps: int | None = None
+    ppo_steps: int | None = None
+    posts: int | None = None
+
+
+def stages(options: DemoOptions, machine: Machine) -> Iterator[tuple[str, list[str]]]:
+    """(what it does, its command) of each stage, in order."""
+    root = ["--root", options.root]
+    seed = ["--seed", str(options.seed)]
+
+    def config(name: str) -> list[str]:
+        return ["--config", str(Path(options.configs) / f"{name}.yaml"), *root]
+
+    yield "posts, tokenizer and a random model", python_command(["-m", "tasks.miniature", "posts", *root, *seed])
+    yield (
+        "SFT",
+        trainer_command(
+            machine,
+            "sft/train_gptneo_summarize.py",
+            [*config("sft"), *seed, *_option("max_steps", options.sft_steps)],
+        ),
+    )
+    yield "preference pairs", python_command(["-m", "tasks.miniature", "pairs", *root, *seed])
+    yield (
+        "reward model",
+        trainer_command(
+            machine,
+            "reward_model/train_reward_model_gptneo.py",
+            [*config("reward_model"), *seed, *_option("max_steps", options.reward_steps)],
+        ),
+    )
+    ppo = [*config("ppo"), "--train.seed", str(options.seed), *_option("train.total_steps", options.ppo_steps)]
+    yield "PPO", ppo_command(machine, "configs/tiny/accelerate.yaml", ppo)
+    judge = [*config("inference"), *seed, *_option("limit", options.posts)]
+    yield "evaluation", python_command([str(REPO / "trlx_inference_gptneo.py"), *judge])
+
+
+def _option(name: str, value: int | None) -> list[str]:
+    return [] if value is None else [f"--{name}", str(value)]
+
+
+def claim_root(options: DemoOptions) -> None:
+    """Make the root ready, or refuse. Raises: UserError when it holds a run and --overwrite was not given."""
+    root = Path(options.root)
+    held = [root / name for name in OWNED if (root / name).exists()]
+    if held and not options.overwrite:
+        raise UserError(f"{root} already holds a demo: pass --overwrite to replace it, or another --root")
+    if root.resolve() == REPO:
+        raise UserError("--root is the repository itself, which holds real runs: name a folder below runs/")
+    for path in held:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def run_demo(options: DemoOptions, say: Callable[[str], None] = print) -> dict[str, float]:
+    """Run every stage; returns the seconds each took."""
+    machine = look_around(options.processes)
+    claim_root(options)
+    root = Path(options.root).resolve()
+    if not machine.deepspeed:
+        say(f"{machine.reason}: the same scripts run without it, in one process")
+    seconds: dict[str, float] = {}
+    steps = list(stages(options, machine))
+    for number, (name, command) in enumerate(steps, start=1):
+        say(f"\n=== {number} of {len(steps)}: {name}")
+        start = time.perf_counter()
+        run_stage(command, stage_environment(machine), root / "logs" / f"{number}_{name.replace(' ', '_')}.log")
+        seconds[name] = round(time.perf_counter() - start, 1)
+    write_json(root / "timing.json", {"seconds": seconds, "total": round(sum(seconds.values()), 1)})
+    return seconds
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Parse the command line and run."""
+    options = parse_config(DemoOptions, "The whole pipeline in miniature, from nothing to the two tables.", argv)
+    seconds = run_demo(options, lambda line: print(line, flush=True))
+    root = Path(options.root)
+    spent = ", ".join(f"{name} {value:.0f} s" for name, value in seconds.items())
+    print(f"\nDone in {sum(seconds.values()) / 60:.1f} minutes ({spent}).")
+    print(f"  checkpoints   {root}/ckpts/sft, {root}/ckpts/reward_model, {root}/ckpts/best_checkpoint")
+    print(f"  logs          {root}/logs; curves: tensorboard --logdir {root}/ckpts")
+
+
+if __name__ == "__main__":
+    run_main(main)
