@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from importlib import metadata, util
+from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +26,7 @@ import torch
 import torch.distributed as dist
 from transformers import PreTrainedModel, TrainingArguments, set_seed
 
+from launch.local import without_deepspeed
 from launch.outputs import DEFAULT_ROOT, RUN_FILE, checkpoint_step, claim_output
 from trlx.utils.distributed import is_main_rank, start_process_group
 from trlx.utils.errors import EXIT_USER_ERROR, UserError, nearest
@@ -269,12 +270,7 @@ def _deepspeed_lacks() -> str | None:
     """What keeps DeepSpeed from running here, or None."""
     if "RANK" not in os.environ:
         return "no launcher started this process (start it with `deepspeed` to have it)"
-    if util.find_spec("deepspeed") is None:
-        return "the package is not installed"
-    compilers = (os.environ.get("CXX"), "c++", "g++", "clang++")
-    if not any(name and shutil.which(name) for name in compilers):
-        return "there is no C++ compiler for its ops"
-    return None
+    return without_deepspeed() or None
 
 
 def training_arguments(

@@ -12,14 +12,21 @@ import hashlib
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 from tqdm import tqdm
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import (
+    PreTrainedModel,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 
 from launch.outputs import WHOLE_MARKER, checkpoint_step
 from launch.stage import Stage, gather_objects
@@ -60,9 +67,9 @@ class StageTrainer(Trainer):
         self,
         *,
         stage: Stage,
-        measure: Callable[[nn.Module, dict[str, Tensor]], Sums],
+        measure: Callable[[PreTrainedModel, dict[str, Tensor]], Sums],
         loss_fn: Callable[[nn.Module, dict[str, Tensor]], Tensor] | None = None,
-        extra_eval: Callable[[nn.Module], dict[str, float]] | None = None,
+        extra_eval: Callable[[PreTrainedModel], dict[str, float]] | None = None,
         **keywords: Any,
     ):
         super().__init__(args=stage.args, **keywords)
@@ -75,11 +82,16 @@ class StageTrainer(Trainer):
         self.add_callback(WriteMetrics(stage.out))
         self.add_callback(KeepCheckpoints(stage.out))
 
+    @property
+    def module(self) -> PreTrainedModel:
+        """The model itself, not wrapped for DDP or DeepSpeed."""
+        return cast(PreTrainedModel, self.model)
+
     def _frozen_weights(self) -> dict[str, Tensor]:
         """Float32 copies of the untrained weights, of which DeepSpeed keeps no master when it casts to 16 bit."""
         if not (self.is_deepspeed_enabled and is_main_rank()):
             return {}
-        named = self.model.named_parameters()
+        named = self.module.named_parameters()
         return {name: weight.detach().float().cpu().clone() for name, weight in named if not weight.requires_grad}
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
@@ -113,18 +125,18 @@ class StageTrainer(Trainer):
         self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
         """Metrics of the evaluation rows, logged under `metric_key_prefix_`; the same on every rank."""
-        rows = self.eval_dataset if eval_dataset is None else eval_dataset
+        rows = cast(Rows, self.eval_dataset if eval_dataset is None else eval_dataset)
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in self.measure_rows(rows).items()}
         if self.extra_eval is not None:
-            self.model.eval()
-            metrics |= {f"{metric_key_prefix}_{name}": value for name, value in self.extra_eval(self.model).items()}
+            self.module.eval()
+            metrics |= {f"{metric_key_prefix}_{name}": value for name, value in self.extra_eval(self.module).items()}
         self.log(dict(metrics))
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
     def measure_rows(self, rows: Rows) -> dict[str, float]:
         """`measure` over every row, each counted once, whatever the number of ranks. A collective."""
-        model = self.model
+        model = self.module
         model.eval()
         order = sorted(range(len(rows)), key=lambda index: -rows.lengths[index])
         mine = order[self.args.process_index :: max(self.args.world_size, 1)]
@@ -148,11 +160,11 @@ class StageTrainer(Trainer):
         Tied weights appear once. Only the main rank's answer is complete.
         """
         weights = {}
-        kept = self.model.state_dict().keys()
-        for name, weight in self.model.named_parameters():
+        kept = self.module.state_dict().keys()
+        for name, weight in self.module.named_parameters():
             value = self._master(weight) if weight.requires_grad else self.frozen_weights.get(name, weight)
             weights[name] = value.detach().float().cpu()
-        buffers = {name: value.detach().cpu() for name, value in self.model.named_buffers() if name in kept}
+        buffers = {name: value.detach().cpu() for name, value in self.module.named_buffers() if name in kept}
         return weights | buffers
 
     def _master(self, weight: Tensor) -> Tensor:

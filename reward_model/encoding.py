@@ -6,8 +6,11 @@ prompts and summaries, which the tasks own.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from trlx.utils.errors import UserError
 
@@ -67,3 +70,11 @@ def encode_pair(
     sides = [response_ids(tokenizer, text, ended=True)[:max_length] for text in (chosen, rejected)]
     shared = prompt_ids(tokenizer, prompt, max_length - max(map(len, sides)), cut_prompt)
     return shared + sides[0], shared + sides[1]
+
+
+def right_pad(rows: Sequence[Sequence[int]], pad_token_id: int) -> tuple[Tensor, Tensor]:
+    """Ragged ids → (ids (B, T) right-padded, mask (B, T) long, 1 = real)."""
+    width = max(len(row) for row in rows)
+    ids = torch.tensor([[*row, *[pad_token_id] * (width - len(row))] for row in rows], dtype=torch.long)
+    lengths = torch.tensor([len(row) for row in rows])
+    return ids, (torch.arange(width)[None, :] < lengths[:, None]).long()

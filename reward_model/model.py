@@ -8,6 +8,7 @@ reward models can be loaded, not trained here.
 
 from __future__ import annotations
 
+import math
 import os
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch
 from torch import nn
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
 
+from trlx.models.branches import find_blocks
 from trlx.utils.errors import UserError
 from trlx.utils.pretrained import load_model, load_tokenizer
 
@@ -106,19 +108,9 @@ def freeze_bottom(model: PreTrainedModel, fraction: float) -> list[str]:
         raise UserError(f"--frozen_fraction must lie between 0 and 1, not {fraction}")
     if fraction == 0:
         return []
-    trunk = model.base_model
-    blocks = decoder_blocks(trunk)
-    frozen = [module for module in trunk.modules() if isinstance(module, nn.Embedding)]
-    frozen += blocks[: int(fraction * len(blocks))]
-    for module in frozen:
+    blocks = find_blocks(model)
+    count = math.floor(fraction * len(blocks) + 1e-9)  # 0.29 · 100 is a little below 29 in floating point
+    embeddings = [module for module in model.base_model.modules() if isinstance(module, nn.Embedding)]
+    for module in [*embeddings, *list(blocks)[:count]]:
         module.requires_grad_(False)
     return [name for name, weight in model.named_parameters() if not weight.requires_grad]
-
-
-def decoder_blocks(trunk: nn.Module) -> nn.ModuleList:
-    """The list of a trunk's transformer blocks, lowest first."""
-    count = trunk.config.num_hidden_layers  # type: ignore[union-attr]
-    for module in trunk.modules():
-        if isinstance(module, nn.ModuleList) and len(module) == count:
-            return module
-    raise UserError(f"{type(trunk).__name__} keeps its blocks in no list; pass --frozen_fraction 0")

@@ -57,6 +57,6 @@ class PairObjective:
         chosen, rejected = output.logits[:, 0].float().chunk(2)
         if self.loss == "last_token":
             return pairwise_loss(chosen, rejected), chosen, rejected
-        token_scores = seen[-1][..., 0].chunk(2)
+        chosen_tokens, rejected_tokens = seen[-1][..., 0].chunk(2)
         counts = first_divergence(*batch["input_ids"].chunk(2), *batch["attention_mask"].chunk(2))
-        return first_divergence_loss(*token_scores, counts), chosen, rejected
+        return first_divergence_loss(chosen_tokens, rejected_tokens, counts), chosen, rejected

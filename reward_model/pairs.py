@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from reward_model.encoding import CutPrompt, encode_pair
+from reward_model.encoding import CutPrompt, encode_pair, right_pad
 
 GOLD = "gold_prefers_chosen"
 
@@ -69,11 +69,3 @@ class PairCollator:
             "gold": torch.tensor([sample["gold"] for sample in samples]),
             "rows": torch.tensor([sample["row"] for sample in samples]),
         }
-
-
-def right_pad(rows: Sequence[Sequence[int]], pad_token_id: int) -> tuple[Tensor, Tensor]:
-    """Ragged ids → (ids (B, T) right-padded, mask (B, T) long, 1 = real)."""
-    width = max(len(row) for row in rows)
-    ids = torch.tensor([[*row, *[pad_token_id] * (width - len(row))] for row in rows], dtype=torch.long)
-    lengths = torch.tensor([len(row) for row in rows])
-    return ids, (torch.arange(width)[None, :] < lengths[:, None]).long()

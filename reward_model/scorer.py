@@ -12,9 +12,8 @@ from typing import Any
 
 import torch
 
-from reward_model.encoding import CutPrompt, encode
+from reward_model.encoding import CutPrompt, encode, right_pad
 from reward_model.model import OFFSET_FIELD, load_reward_model
-from reward_model.pairs import right_pad
 
 
 class RewardScorer:

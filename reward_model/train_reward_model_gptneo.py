@@ -123,7 +123,7 @@ def train(options: RewardOptions) -> Path:
     weights = trainer.float32_weights()
     staging = stage.out / MODEL_STAGING
     if is_main_rank():
-        write_model(staging, trainer.model, weights, trainer.processing_class)
+        write_model(staging, trainer.module, weights, trainer.processing_class)
     if dist.is_initialized():
         dist.barrier()
     scorer = RewardScorer.load(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from torch import nn
 from tqdm import tqdm
+from transformers import PreTrainedModel
 
 from evaluation.rouge_scores import ROUGE_TYPES, rouge_f1
 from launch.stage import gather_objects
@@ -18,7 +18,7 @@ METRICS = (*ROUGE_TYPES, "eos_rate", "response_length")
 
 
 class GeneratedRouge:
-    """Calling it with the unwrapped model gives rouge1, rouge2, rougeL (mean F1 × 100), eos_rate and response_length.
+    """Calling it with the unwrapped model gives rouge1, rouge2, rougeL (mean F1, 0 to 1), eos_rate and response_length.
 
     The posts are shared out over the ranks and every rank generates by itself, so unequal lengths cannot deadlock.
 
@@ -36,7 +36,7 @@ class GeneratedRouge:
         self.gen_kwargs = {"max_new_tokens": max_new_tokens, "do_sample": False}
         self.batch_size = batch_size
 
-    def __call__(self, model: nn.Module) -> dict[str, float]:
+    def __call__(self, model: PreTrainedModel) -> dict[str, float]:
         bar = tqdm(total=len(self.posts), desc="generating", leave=False, disable=not is_main_rank())
         with bar:
             made = generate_texts(
@@ -48,9 +48,11 @@ class GeneratedRouge:
                 bar.update,
             )
         scores = rouge_f1([one.text.strip() for one in made], [post.summary for post in self.posts])
-        columns: dict[str, list[float]] = {name: [100 * value for value in values] for name, values in scores.items()}
-        columns["eos_rate"] = [float(one.ended) for one in made]
-        columns["response_length"] = [float(one.tokens) for one in made]
+        columns = {
+            **scores,
+            "eos_rate": [float(one.ended) for one in made],
+            "response_length": [float(one.tokens) for one in made],
+        }
         shares = gather_objects(columns)
         return {name: mean([value for share in shares for value in share[name]]) for name in columns}
 

@@ -92,7 +92,7 @@ def train(options: SftOptions) -> Path:
     trainer.train(resume_from_checkpoint=str(stage.checkpoint) if stage.checkpoint else None)
     weights = trainer.float32_weights()
     if is_main_rank():
-        write_model(stage.out / MODEL_STAGING, trainer.model, weights, trainer.processing_class)
+        write_model(stage.out / MODEL_STAGING, trainer.module, weights, trainer.processing_class)
         publish_model(stage, stage.out / MODEL_STAGING)
     finish_stage(stage, began, steps=trainer.state.global_step, best_metric=trainer.state.best_metric)
     return stage.out

@@ -9,6 +9,7 @@ import torch
 from tiny_stage import tiny_base
 from transformers import AutoModelForCausalLM
 
+from launch import local
 from launch import stage as stage_module
 from launch.stage import (
     Stage,
@@ -48,15 +49,15 @@ def test_deepspeed_needs_a_launcher(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_deepspeed_needs_a_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "0")
-    monkeypatch.setattr(stage_module.shutil, "which", lambda name: None)
-    monkeypatch.setattr(stage_module.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(local.shutil, "which", lambda name: None)
+    monkeypatch.setattr(local.util, "find_spec", lambda name: object())
     config, note = settle_deepspeed(deepspeed_file(tmp_path, stage=2))
     assert config is None and "compiler" in str(note)
 
 
 def test_deepspeed_needs_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "0")
-    monkeypatch.setattr(stage_module.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(local.util, "find_spec", lambda name: None)
     config, note = settle_deepspeed(deepspeed_file(tmp_path, stage=2))
     assert config is None and "not installed" in str(note)
 

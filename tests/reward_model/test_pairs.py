@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from reward_model.encoding import encode, encode_pair, prompt_ids
-from reward_model.pairs import PairCollator, encode_pairs, right_pad
+from reward_model.encoding import encode, encode_pair, prompt_ids, right_pad
+from reward_model.pairs import PairCollator, encode_pairs
 from trlx.utils.errors import UserError
 
 EOS = 0

@@ -24,11 +24,11 @@ def test_two_ranks_see_different_data_and_save_float32_masters(root: Path) -> No
         f"--deepspeed={REPO}/configs/ds_config_sft.json",
         "--precision=bf16",
         "--max_length=128",
-        "--max_steps=4",
+        "--max_steps=2",
         "--batch_size=2",
         "--learning_rate=1e-3",
         "--warmup_steps=0",
-        "--eval_steps=2",
+        "--eval_steps=1",
         "--rouge_samples=3",
         "--max_new_tokens=4",
     )
