@@ -32,6 +32,7 @@ from tasks.text import response_text, truncate_prompt
 from trlx.data.configs import ModelConfig, OptimizerConfig, SchedulerConfig, TokenizerConfig, TrainConfig, TRLConfig
 from trlx.data.method_configs import PPOConfig
 from trlx.models.loading import load_policy_tokenizer
+from trlx.trainer import BaseRLTrainer
 from trlx.trainer.checkpointer import RESUME_NAME, find_resumable
 from trlx.trlx import max_prompt_length
 from trlx.utils.cli import parse_config
@@ -151,7 +152,7 @@ def main(argv: list[str] | None = None) -> None:
         run(fill_places(options, options.root))
 
 
-def run(options: PPOOptions) -> trlx.BaseRLTrainer:
+def run(options: PPOOptions) -> BaseRLTrainer:
     """Run the stage; call on every rank."""
     reward_path = options.reward_model or str(default_under(options.root, None, "ckpts", "reward_model"))
     require_model("SFT", str(options.model.model_path), f"`{STAGES['SFT']}` with the same --root makes it")

@@ -20,7 +20,8 @@ from evaluation.statistics import Interval, mean_interval
 from trlx.functional.kl import k1, k3
 from trlx.functional.logprobs import logprobs_of_tokens
 from trlx.functional.masking import position_ids
-from trlx.generation.sampling import generate, left_pad
+from trlx.functional.padding import left_pad
+from trlx.generation.sampling import generate
 
 Progress = Callable[[int], object]
 

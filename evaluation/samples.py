@@ -11,15 +11,13 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from trlx.utils.errors import UserError
 from trlx.utils.files import write_text
-
-_RISKY = re.compile(r"'*(?:[\t\r\n]|[\s\ufeff\u200b\x00]*[=+\-@＝＋－＠])")
+from trlx.utils.spreadsheet import neutralise, restore
 
 
 @dataclass(frozen=True)
@@ -43,16 +41,6 @@ class SampleRow:
 COLUMNS = tuple(SampleRow.__dataclass_fields__)
 _TEXT = ("pred", "truth", "post", "id")
 _REQUIRED = tuple(name for name in COLUMNS if not name.startswith("gold_"))
-
-
-def neutralise(text: str) -> str:
-    """The text with an apostrophe before it when a spreadsheet might run it (or when it looks so treated)."""
-    return "'" + text if _RISKY.match(text) else text
-
-
-def restore(cell: str) -> str:
-    """What `neutralise` was given."""
-    return cell[1:] if cell.startswith("'") and _RISKY.match(cell[1:]) else cell
 
 
 def write_samples(path: str | Path, rows: Iterable[SampleRow]) -> None:

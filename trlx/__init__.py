@@ -1,6 +1,19 @@
 """RLHF for language models: an engine with trlX's API, written anew for today's torch, transformers and accelerate."""
 
-from trlx.trainer import BaseRLTrainer
-from trlx.trlx import train
+from __future__ import annotations
 
-__all__ = ["BaseRLTrainer", "train"]
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trlx.trlx import train
+
+__all__ = ["train"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load `train` on first use: the functions and configurations below this package need none of its trainers."""
+    if name == "train":
+        from trlx.trlx import train
+
+        return train
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evaluation.samples import SampleRow, neutralise, read_samples, restore, write_samples
+from evaluation.samples import SampleRow, read_samples, write_samples
 from trlx.utils.errors import UserError
+from trlx.utils.spreadsheet import neutralise, restore
 
 ROW = SampleRow("p", "t", "post\nTL;DR:", -1.5, 2.0, 0.1, 0.2, 0.3, None, None, "id-1", True)
 

@@ -23,6 +23,7 @@ from transformers import (
 
 from trlx.functional.logprobs import logprobs_of_tokens
 from trlx.functional.masking import response_mask
+from trlx.functional.padding import left_pad
 from trlx.utils.errors import UserError, nearest
 
 
@@ -134,16 +135,6 @@ def generate(
         ended=ended,
         logprobs=recorder.finish(response) if recorder else None,
     )
-
-
-def left_pad(
-    rows: Sequence[Sequence[int]], pad_token_id: int, device: torch.device | str = "cpu"
-) -> tuple[Tensor, Tensor]:
-    """Ragged token ids → (ids (B, P) left-padded, attention mask (B, P) long, 1 = real)."""
-    width = max(len(row) for row in rows)
-    ids = torch.tensor([[pad_token_id] * (width - len(row)) + list(row) for row in rows], device=device)
-    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=device)
-    return ids, mask
 
 
 def generate_texts(

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase
 
-from trlx.generation.sampling import left_pad
+from trlx.functional.padding import left_pad
 from trlx.pipeline import BasePipeline, register_datapipeline
 from trlx.utils.errors import UserError
 

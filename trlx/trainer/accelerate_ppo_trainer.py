@@ -252,9 +252,10 @@ class AcceleratePPOTrainer(AccelerateRLTrainer):
         if self.iter_count > 0:
             return
         tolerance = RATIO_TOLERANCE[self.accelerator.mixed_precision]
-        if stats["policy/log_ratio_gap"] > tolerance:
+        gap = stats["policy/log_ratio_gap"]
+        if gap > tolerance:
             raise RuntimeError(
-                f"before the first step the training pass is {stats['policy/log_ratio_gap']:.2e} nats a token away from "
+                f"before the first step the training pass is {gap:.2e} nats a token away from "
                 f"the rollout pass (at most {tolerance:.0e} is rounding): this model's forward depends on its padding"
             )
 

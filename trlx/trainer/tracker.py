@@ -12,6 +12,7 @@ import pandas as pd
 from trlx.utils.errors import UserError
 from trlx.utils.files import write_text
 from trlx.utils.metrics import MetricsWriter, is_scalar
+from trlx.utils.spreadsheet import neutralise
 
 
 class _Sink(Protocol):
@@ -91,7 +92,8 @@ class Tracker:
     def log_table(self, name: str, table: pd.DataFrame, step: int) -> None:
         """A table of samples, also kept whole as `folder/eval/step_N.csv`."""
         if self.active:
-            write_text(self.folder / "eval" / f"step_{step:06d}.csv", table.to_csv(index=False))
+            safe = table.map(lambda cell: neutralise(cell) if isinstance(cell, str) else cell)
+            write_text(self.folder / "eval" / f"step_{step:06d}.csv", safe.to_csv(index=False))
             for sink in self.sinks:
                 sink.table(name, table, step)
 
