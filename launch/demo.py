@@ -68,24 +68,16 @@ def stages(options: DemoOptions, machine: Machine) -> Iterator[tuple[str, list[s
     def config(name: str) -> list[str]:
         return ["--config", str(Path(options.configs) / f"{name}.yaml"), *root]
 
-    yield "posts, tokenizer and a random model", python_command(["-m", "tasks.miniature", "posts", *root, *seed])
-    yield (
-        "SFT",
-        trainer_command(
-            machine,
-            "sft/train_gptneo_summarize.py",
-            [*config("sft"), *seed, *_option("max_steps", options.sft_steps)],
-        ),
-    )
-    yield "preference pairs", python_command(["-m", "tasks.miniature", "pairs", *root, *seed])
-    yield (
-        "reward model",
-        trainer_command(
-            machine,
-            "reward_model/train_reward_model_gptneo.py",
-            [*config("reward_model"), *seed, *_option("max_steps", options.reward_steps)],
-        ),
-    )
+    def trainer(script: str, name: str, steps: int | None) -> list[str]:
+        return trainer_command(machine, script, [*config(name), *seed, *_option("max_steps", steps)])
+
+    def miniature(what: str) -> list[str]:
+        return python_command(["-m", "tasks.miniature", what, *config(what), *seed])
+
+    yield "posts, tokenizer and a random model", miniature("posts")
+    yield "SFT", trainer("sft/train_gptneo_summarize.py", "sft", options.sft_steps)
+    yield "preference pairs", miniature("pairs")
+    yield "reward model", trainer("reward_model/train_reward_model_gptneo.py", "reward_model", options.reward_steps)
     ppo = [*config("ppo"), "--train.seed", str(options.seed), *_option("train.total_steps", options.ppo_steps)]
     yield "PPO", ppo_command(machine, "configs/tiny/accelerate.yaml", ppo)
     judge = [*config("inference"), *seed, *_option("limit", options.posts)]

@@ -111,4 +111,6 @@ def run_stage(command: Sequence[str], environment: dict[str, str], log: Path) ->
 
 
 def _name(command: Sequence[str]) -> str:
-    return next((Path(part).name for part in command if part.endswith(".py")), command[2])
+    """What to call a command in a message: its script, or the module it runs."""
+    scripts = [Path(part).name for part in command if part.endswith(".py")]
+    return scripts[0] if scripts else command[command.index("-m") + 1]

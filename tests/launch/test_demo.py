@@ -1,0 +1,42 @@
+"""The demo's rules about its folder, and the commands it runs."""
+
+from pathlib import Path
+
+import pytest
+
+from launch.demo import DemoOptions, claim_root, stages
+from launch.local import Machine
+from launch.outputs import REPO
+from trlx.utils.errors import UserError
+
+MACHINE = Machine(processes=2, deepspeed=True, reason="")
+
+
+def test_every_stage_reads_a_config_that_exists_and_writes_below_the_root(tmp_path: Path) -> None:
+    commands = dict(stages(DemoOptions(root=str(tmp_path), seed=5), MACHINE))
+    assert list(commands) == [
+        "posts, tokenizer and a random model",
+        "SFT",
+        "preference pairs",
+        "reward model",
+        "PPO",
+        "evaluation",
+    ]
+    for command in commands.values():
+        assert Path(command[command.index("--config") + 1]).is_file()
+        assert command[command.index("--root") + 1] == str(tmp_path)
+        assert "5" in command
+
+
+def test_an_earlier_demo_is_replaced_only_on_request_and_nothing_else_with_it(tmp_path: Path) -> None:
+    (tmp_path / "ckpts").mkdir()
+    (tmp_path / "mine.txt").write_text("keep")
+    with pytest.raises(UserError, match="--overwrite"):
+        claim_root(DemoOptions(root=str(tmp_path)))
+    claim_root(DemoOptions(root=str(tmp_path), overwrite=True))
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_the_repository_itself_is_no_place_for_a_demo() -> None:
+    with pytest.raises(UserError, match="runs/"):
+        claim_root(DemoOptions(root=str(REPO), overwrite=True))
