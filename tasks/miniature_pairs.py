@@ -22,7 +22,6 @@ from tasks.miniature import write_jsonl
 from tasks.miniature_text import (
     DETAILS,
     Draft,
-    perfect_summary,
     ramble,
     restore,
     with_wrong_value,
@@ -80,19 +79,23 @@ class Candidate:
 
 
 def edits(rng: random.Random, draft: Draft, reference: str) -> list[str]:
-    """Edited references, better and worse: details added or dropped, a wrong value, rambling, a repetition, a cut."""
+    """Edited references: every detail, some, fewer, and one spoiled (rambling, repeated, cut or with a wrong value)."""
     details = [name for name in DETAILS if name in draft.slots]
-    some = write_summary(rng, draft, rng.sample(details, rng.randint(0, len(details))))
-    wrong = with_wrong_value(rng, draft, perfect_summary(draft))
+    order = rng.sample(details, len(details))
+    some = rng.randint(1, len(details) - 1)
     words = reference.split()
     spoiled = (
         ramble(rng, reference),
         f"{reference} {reference}",
         " ".join(words[: rng.randint(len(words) // 2, len(words) - 1)]),
-        with_wrong_value(rng, draft, some),
-        with_wrong_value(rng, draft, wrong),
+        with_wrong_value(rng, draft, write_summary(rng, draft, order[: rng.randint(0, len(order))])),
     )
-    return [write_summary(rng, draft, details), some, wrong, rng.choice(spoiled)]
+    return [
+        write_summary(rng, draft, details),
+        write_summary(rng, draft, order[:some]),
+        write_summary(rng, draft, order[: rng.randint(0, some - 1)]),
+        rng.choice(spoiled),
+    ]
 
 
 def candidates(rng: random.Random, post: Post, samples: Sequence[tuple[str, bool]]) -> list[Candidate]:

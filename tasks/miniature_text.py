@@ -108,7 +108,7 @@ def _told(rng: random.Random, draft: Draft) -> list[str]:
             [f"{_capital(event)} in {place} {time} ago."],
             [f"{_capital(event)} {time} ago.", f"It happened in {place}."],
             [f"So {event}.", f"This was in {place} {time} ago."],
-            [f"{_capital(time)} ago we were in {place}.", f"That day {event}."],
+            [f"It was {time} ago and we were in {place}.", f"That day {event}."],
             [f"In short, {event} in {place}.", f"That was {time} ago."],
         )
     )
