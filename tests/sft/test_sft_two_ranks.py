@@ -1,6 +1,7 @@
-"""SFT under DeepSpeed's launcher: two CPU ranks, ZeRO-2, bf16 with float32 master weights."""
+"""SFT under DeepSpeed's launcher: two CPU ranks, ZeRO-2, bf16 with float32 master weights; then resumed."""
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,7 @@ from trlx.utils.metrics import read_metrics
 pytest.importorskip("deepspeed", reason="the launcher comes with DeepSpeed")
 
 
-@pytest.mark.e2e
-@pytest.mark.timeout(400)
-def test_two_ranks_see_different_data_and_save_float32_masters(root: Path) -> None:
+def sft(root: Path, *more: str) -> subprocess.CompletedProcess[str]:
     ran = run_two_ranks(
         "sft/train_gptneo_summarize.py",
         f"--root={root}",
@@ -24,15 +23,23 @@ def test_two_ranks_see_different_data_and_save_float32_masters(root: Path) -> No
         f"--deepspeed={REPO}/configs/ds_config_sft.json",
         "--precision=bf16",
         "--max_length=128",
-        "--max_steps=2",
         "--batch_size=2",
         "--learning_rate=1e-3",
         "--warmup_steps=0",
         "--eval_steps=1",
         "--rouge_samples=3",
         "--max_new_tokens=4",
+        *more,
     )
     assert ran.returncode == 0, ran.stderr[-3000:]
+    return ran
+
+
+@pytest.mark.e2e
+@pytest.mark.timeout(600)
+def test_two_ranks_see_different_data_save_float32_masters_and_resume(root: Path) -> None:
+    ran = sft(root, "--max_steps=2")
+    assert "without CPU offload" in ran.stdout or torch.cuda.is_available()
     out = root / "ckpts" / "sft"
     record = json.loads((out / "run.json").read_text())
     assert record["finished"] and record["deepspeed"] and record["precision"] == "bf16"
@@ -40,9 +47,13 @@ def test_two_ranks_see_different_data_and_save_float32_masters(root: Path) -> No
     first, second = record["first_batches"]
     assert len(first["rows"]) == len(second["rows"]) == 2
     assert not set(first["rows"]) & set(second["rows"]) and first["sha256"] != second["sha256"]
-    losses = [line["eval_loss"] for line in read_metrics(out) if "eval_loss" in line]
-    assert losses[-1] < losses[0]
     saved = AutoModelForCausalLM.from_pretrained(out)
     assert saved.dtype == torch.float32
     trained = [p for p in saved.parameters() if p.ndim > 1]
     assert any(not torch.equal(p, p.bfloat16().float()) for p in trained)  # finer than bf16: the master weights
+
+    sft(root, "--max_steps=3", "--resume")
+    record = json.loads((out / "run.json").read_text())
+    assert record["finished"] and record["resumed_from"] == "checkpoint-2" and record["steps"] == 3
+    evaluated = {line["step"]: line["eval_loss"] for line in read_metrics(out) if "eval_loss" in line}
+    assert list(evaluated) == [1, 2, 3] and evaluated[3] < evaluated[1]
