@@ -1,0 +1,21 @@
+"""Settings of the engine's tests, and what they share."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from tiny_engine import byte_tokenizer
+from transformers import PreTrainedTokenizerFast
+
+settings.register_profile("engine", deadline=None, max_examples=50)
+settings.load_profile("engine")
+
+
+@pytest.fixture(scope="session")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> PreTrainedTokenizerFast:
+    return byte_tokenizer(tmp_path_factory.mktemp("tokenizer"))
