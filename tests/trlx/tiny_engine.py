@@ -53,7 +53,7 @@ def neo_config(layers: int = LAYERS, hidden: int = 32, window: int = 6) -> GPTNe
 
 
 def family_config(family: str) -> Any:
-    """Learned positions and tied heads (gpt_neo, gpt2), rotary and an untied head (llama), positions with an offset (opt)."""
+    """Learned positions and a tied head (gpt_neo, gpt2), rotary and an untied head (llama), shifted positions (opt)."""
     ends = {"bos_token_id": EOS, "eos_token_id": EOS, "pad_token_id": EOS}
     if family == "gpt_neo":
         return neo_config()
