@@ -67,7 +67,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_trainer_stages_had_two_ranks_with_different_data(root: Path, stage: str) -> None:
     record = json.loads((root / "ckpts" / stage / "run.json").read_text())
     assert record["world_size"] == 2 and record["deepspeed"] and record["finished"]
-    assert len(set(record["first_batches"])) == 2
+    assert len({batch["sha256"] for batch in record["first_batches"]}) == 2
 
 
 def test_ppo_had_two_ranks_with_different_prompts(root: Path) -> None:
