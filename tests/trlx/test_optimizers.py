@@ -37,12 +37,12 @@ def test_schedules() -> None:
 
 def test_refusals() -> None:
     parameters = list(nn.Linear(1, 1).parameters())
-    with pytest.raises(UserError, match="unknown optimizer.name 'adamm'; did you mean 'adam'"):
+    with pytest.raises(UserError, match=r"unknown optimizer.name 'adamm'; did you mean 'adam'"):
         make_optimizer("adamm", parameters, {})
     with pytest.raises(UserError, match=r"unknown key 'optimizer.kwargs.beta'; did you mean 'betas'"):
         make_optimizer("adam", parameters, {"beta": 1})
     optimizer = make_optimizer("adam", parameters, {})
-    with pytest.raises(UserError, match="unknown scheduler.name 'cosine'"):
+    with pytest.raises(UserError, match=r"unknown scheduler.name 'cosine'"):
         make_scheduler("cosine", optimizer, {})
     with pytest.raises(UserError, match=r"unknown key 'scheduler.kwargs.tmax'"):
         make_scheduler("cosine_annealing", optimizer, {"tmax": 1})

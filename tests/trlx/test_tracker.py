@@ -74,5 +74,5 @@ def test_a_missing_wandb_is_said_once_and_the_files_are_written(
 
 
 def test_an_unknown_tracker_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="train.tracker must be tensorboard, wandb or null, not 'csv'"):
+    with pytest.raises(UserError, match=r"train.tracker must be tensorboard, wandb or null, not 'csv'"):
         Tracker(tmp_path, "csv", True, {})
