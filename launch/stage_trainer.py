@@ -58,7 +58,8 @@ class StageTrainer(Trainer):
     Args:
         stage: the run.
         measure: (model, batch) → `Sums` of one evaluation batch; called without gradients, in eval mode.
-        loss_fn: (wrapped model, batch) → mean loss of the batch; None for the Trainer's own path, with `labels`.
+        loss_fn: (wrapped model, batch, items) → loss of the batch. Items are the labelled tokens of the whole optimizer
+            step, given when `compute_loss_func` says that the loss is divided by them; else the batch's mean is due.
         extra_eval: model → further metrics of an evaluation, the same on every rank; called on every rank.
         keywords: Trainer's. Datasets are `Rows`; the collator puts their indices into the batch as `rows`.
     """
@@ -68,7 +69,7 @@ class StageTrainer(Trainer):
         *,
         stage: Stage,
         measure: Callable[[PreTrainedModel, dict[str, Tensor]], Sums],
-        loss_fn: Callable[[nn.Module, dict[str, Tensor]], Tensor] | None = None,
+        loss_fn: Callable[[nn.Module, dict[str, Tensor], Any], Tensor],
         extra_eval: Callable[[PreTrainedModel], dict[str, float]] | None = None,
         **keywords: Any,
     ):
@@ -117,9 +118,7 @@ class StageTrainer(Trainer):
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         inputs = {name: value for name, value in inputs.items() if name != "rows"}
-        if self.loss_fn is not None:
-            return self.loss_fn(model, inputs)
-        return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        return self.loss_fn(model, inputs, num_items_in_batch)
 
     def evaluate(
         self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"

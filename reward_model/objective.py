@@ -26,8 +26,11 @@ class PairObjective:
     loss: LossName
     head: nn.Module
 
-    def __call__(self, model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
-        """Mean loss over the B pairs; `model` may be wrapped for DDP or DeepSpeed, whose own forward runs."""
+    def __call__(self, model: nn.Module, batch: dict[str, Tensor], num_items_in_batch: Any = None) -> Tensor:
+        """Mean loss over the B pairs; `model` may be wrapped for DDP or DeepSpeed, whose own forward runs.
+
+        `num_items_in_batch` counts labelled tokens, of which pairs have none.
+        """
         return self._forward(model, batch)[0]
 
     def measure(self, model: nn.Module, batch: dict[str, Tensor]) -> dict[str, tuple[float, float]]:

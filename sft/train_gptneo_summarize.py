@@ -29,7 +29,7 @@ from launch.stage import (
 )
 from launch.stage_trainer import StageTrainer
 from sft.collator import SummaryCollator
-from sft.loss import measure_summary_loss, summary_loss
+from sft.loss import SummaryObjective
 from sft.posts import cut_prompts, encode_posts
 from sft.rouge import METRICS, GeneratedRouge
 from tasks.registry import get_task
@@ -125,6 +125,7 @@ def build_trainer(stage: Stage, options: SftOptions) -> StageTrainer:
             stage.args.process_index,
             stage.args.world_size,
         )
+    objective = SummaryObjective(model.get_output_embeddings(), stage.args.world_size)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     return StageTrainer(
         stage=stage,
@@ -133,8 +134,9 @@ def build_trainer(stage: Stage, options: SftOptions) -> StageTrainer:
         train_dataset=train_rows,
         eval_dataset=valid_rows,
         data_collator=SummaryCollator(int(pad), options.loss_on_prompt),
-        compute_loss_func=summary_loss,
-        measure=measure_summary_loss,
+        compute_loss_func=objective,  # tells the Trainer that the loss is divided by the whole step's tokens
+        loss_fn=objective,
+        measure=objective.measure,
         extra_eval=rouge,
     )
 
