@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from trlx.utils.errors import UserError
@@ -42,13 +43,24 @@ def modules_before_blocks(model: PreTrainedModel, blocks: nn.ModuleList) -> set[
         if next(module.parameters(recurse=False), None) is not None
     ]
     handles.append(blocks[0].register_forward_pre_hook(lambda *_: before.update(seen)))
+    _run_two_tokens(model, handles)
+    return before
+
+
+def blocks_return_tuples(model: PreTrainedModel, blocks: nn.ModuleList) -> bool:
+    """Whether this family's blocks return (hidden state, ...) rather than the hidden state, found by running."""
+    outputs: list[Any] = []
+    _run_two_tokens(model, [blocks[0].register_forward_hook(lambda _, __, output: outputs.append(output))])
+    return isinstance(outputs[0], tuple)
+
+
+def _run_two_tokens(model: PreTrainedModel, handles: list[RemovableHandle]) -> None:
     try:
         with torch.no_grad():
             model(input_ids=torch.zeros(1, 2, dtype=torch.long, device=model.device), use_cache=False)
     finally:
         for handle in handles:
             handle.remove()
-    return before
 
 
 def freeze_bottom(model: PreTrainedModel, num_layers_unfrozen: int) -> int:
@@ -96,9 +108,9 @@ class _Stub(nn.Module):
 class Trunk:
     """The bottom k ≥ 1 blocks of a model: their output kept in one pass, replayed in others."""
 
-    def __init__(self, blocks: nn.ModuleList, depth: int):
-        self.blocks, self.depth = blocks, depth
-        self.returns_tuple: bool | None = None  # how this family's blocks return, seen in the first `keeping`
+    def __init__(self, model: PreTrainedModel, depth: int):
+        self.blocks, self.depth = find_blocks(model), depth
+        self.returns_tuple = blocks_return_tuples(model, self.blocks)
 
     @contextlib.contextmanager
     def keeping(self) -> Iterator[list[Tensor]]:
@@ -106,7 +118,6 @@ class Trunk:
         kept: list[Tensor] = []
 
         def keep(_: nn.Module, __: Any, output: Any) -> None:
-            self.returns_tuple = isinstance(output, tuple)
             kept.append(output[0] if isinstance(output, tuple) else output)
 
         handle = self.blocks[self.depth - 1].register_forward_hook(keep)
@@ -118,8 +129,6 @@ class Trunk:
     @contextlib.contextmanager
     def replaying(self, state: Tensor) -> Iterator[None]:
         """Within the block, the model's forward starts from `state` (B, T, H) instead of running the bottom blocks."""
-        if self.returns_tuple is None:
-            raise RuntimeError("a trunk is replayed only after it was kept")
         stubs = [_Stub(self.returns_tuple) for _ in range(self.depth - 1)] + [_Stub(self.returns_tuple, state)]
         with swapped([(self.blocks, str(i), stub) for i, stub in enumerate(stubs)]):
             yield

@@ -49,7 +49,7 @@ class CausalLMPolicy(nn.Module):
         self.v_head = make_head(base_model.config.get_text_config().hidden_size, 1)
         blocks = find_blocks(base_model)
         depth = freeze_bottom(base_model, num_layers_unfrozen)
-        self.trunk = Trunk(blocks, depth) if depth > 0 and cache_trunk else None
+        self.trunk = Trunk(base_model, depth) if depth > 0 and cache_trunk else None
         self.frozen_head = FrozenCopies(base_model, blocks)
         self._takes_positions = "position_ids" in inspect.signature(base_model.forward).parameters
 

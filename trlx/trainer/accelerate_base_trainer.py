@@ -103,6 +103,7 @@ class AccelerateRLTrainer(BaseRLTrainer):
         """What a method needs to resume besides weights and generators, JSON-able; extended by methods."""
         return {
             "iter_count": self.iter_count,
+            "metrics_lines": self.tracker.position(),
             "best_reward": self.best_reward if self.best_reward > -float("inf") else None,
             "world_size": self.accelerator.num_processes,
         }
@@ -110,6 +111,7 @@ class AccelerateRLTrainer(BaseRLTrainer):
     def load_state_dict(self, state: Mapping[str, Any], rollouts: dict[str, Tensor] | None) -> None:
         """Take back what `state_dict` gave; extended by methods."""
         self.iter_count = state["iter_count"]
+        self.tracker.rewind(state["metrics_lines"])
         self.best_reward = -float("inf") if state["best_reward"] is None else state["best_reward"]
 
     def rollout_tensors(self) -> dict[str, Tensor] | None:

@@ -81,6 +81,15 @@ class Tracker:
             except ImportError:
                 warnings.warn(f"wandb is not installed: metrics go to {self.metrics.path} only", stacklevel=2)
 
+    def position(self) -> int:
+        """Lines of metrics.jsonl so far, for a checkpoint to remember; 0 where nothing is written."""
+        return self.metrics.count() if self.active else 0
+
+    def rewind(self, position: int) -> None:
+        """Forget the lines after a checkpoint's position: a resumed run writes them again."""
+        if self.active:
+            self.metrics.keep(position)
+
     def log(self, values: Mapping[str, Any], step: int) -> None:
         """Scalars of one step; anything that is not a scalar is left out."""
         if self.active:

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from trlx.utils.files import write_text
+
 METRICS_FILE = "metrics.jsonl"
 
 
@@ -31,6 +33,16 @@ class MetricsWriter:
         line.update({name: _plain(value) for name, value in metrics.items() if is_scalar(value)})
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
+
+    def count(self) -> int:
+        """How many lines are there."""
+        return len(read_metrics(self.folder))
+
+    def keep(self, count: int) -> None:
+        """Drop all but the first `count` lines, which a resumed run writes again."""
+        if self.count() > count:
+            lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
+            write_text(self.path, "".join(lines[:count]))
 
 
 def is_scalar(value: Any) -> bool:
