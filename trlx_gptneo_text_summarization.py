@@ -38,11 +38,15 @@ from trlx.trlx import max_prompt_length
 from trlx.utils.cli import parse_config
 from trlx.utils.distributed import from_main_rank, is_main_rank
 from trlx.utils.errors import UserError, run_main
+from trlx.utils.metrics import METRICS_FILE
 
 STAGES = {
     "SFT": "deepspeed sft/train_gptneo_summarize.py",
     "reward": "deepspeed reward_model/train_reward_model_gptneo.py",
 }
+# What this stage writes into train.checkpoint_dir and train.logging_dir; `--overwrite` removes these and nothing else.
+CHECKPOINTS = ("best_checkpoint", RESUME_NAME, "checkpoint_*", ".*checkpoint*.writing", ".*checkpoint*.old")
+LOGS = (METRICS_FILE, "events.out.tfevents.*", "eval")
 
 
 def _default_method() -> PPOConfig:
@@ -209,15 +213,19 @@ def claim_outputs(options: PPOOptions) -> str | None:
     """
     if options.overwrite and options.resume:
         raise UserError("--overwrite and --resume exclude each other: give one of them")
-    folder, logs = Path(options.train.checkpoint_dir), Path(options.train.logging_dir or options.train.checkpoint_dir)
-    written = [logs, folder / "best_checkpoint", folder / RESUME_NAME, *sorted(folder.glob("checkpoint_*"))]
-    held = [path for path in written if path.is_dir() and any(path.iterdir())]
+    folder = Path(options.train.checkpoint_dir)
+    logs = Path(options.train.logging_dir or folder / "logs")
+    written = [path for pattern in CHECKPOINTS for path in folder.glob(pattern)]
+    held = sorted(written + [path for pattern in LOGS for path in logs.glob(pattern)])
     if held and not options.overwrite and not options.resume:
         raise UserError(f"{held[0]} already holds a run: pass --overwrite to replace it or --resume to go on with it")
     found = find_resumable(folder) if options.resume else None
     if found is None:
         for path in held:
-            shutil.rmtree(path)
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
     if options.resume:
         print(f"[ppo] resuming from {found}" if found else "[ppo] no whole checkpoint: from the beginning", flush=True)
     return None if found is None else str(found)

@@ -40,7 +40,7 @@ class DemoOptions:
     Args:
         root: everything is written below it.
         seed: of the posts, the weights, the order of data and the sampling.
-        processes: ranks of each training stage; one thread each when there are as many as processor cores.
+        processes: ranks of each training stage, at most one a GPU; the processor cores are shared among them.
         overwrite: replace an earlier demo in the root.
         configs: folder of the YAML files of the stages.
         sft_steps: optimizer steps of SFT; null for the YAML's.

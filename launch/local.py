@@ -34,9 +34,9 @@ class Machine:
 
 
 def look_around(processes: int) -> Machine:
-    """Find out what can run here. Raises: UserError when more processes are asked for than there are GPUs."""
-    if torch.cuda.is_available() and processes > torch.cuda.device_count():
-        raise UserError(f"--processes {processes} on a machine with {torch.cuda.device_count()} GPUs: ask for fewer")
+    """What can run here: at most one process a GPU, one process alone without DeepSpeed."""
+    if torch.cuda.is_available():
+        processes = min(processes, torch.cuda.device_count())
     reason = without_deepspeed()
     return Machine(1 if reason else processes, not reason, reason)
 

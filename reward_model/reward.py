@@ -23,7 +23,8 @@ class ReferenceReward:
     def __init__(self, load: Callable[[], RewardScorer], response_text: Callable[[str], str], relative: bool = True):
         self._load, self._response_text, self.relative = load, response_text, relative
         self._scorer: RewardScorer | None = None
-        self.reference_scores: dict[str, float] = {}
+        # By sample id and reference: two files may number their posts alike.
+        self.reference_scores: dict[tuple[str, str], float] = {}
 
     def __call__(
         self,
@@ -48,14 +49,15 @@ class ReferenceReward:
         if not self.relative:
             return scores
         self._score_references(prompts, sample_id, reference)
-        return [score - self.reference_scores[name] for score, name in zip(scores, sample_id, strict=True)]
+        keys = zip(sample_id, reference, strict=True)
+        return [score - self.reference_scores[key] for score, key in zip(scores, keys, strict=True)]
 
     def _score_references(self, prompts: Sequence[str], sample_id: Sequence[str], reference: Sequence[str]) -> None:
         """Score the references that were not met before."""
         new = {
-            name: (prompt, self._response_text(summary))
+            (name, summary): (prompt, self._response_text(summary))
             for prompt, name, summary in zip(prompts, sample_id, reference, strict=True)
-            if name not in self.reference_scores
+            if (name, summary) not in self.reference_scores
         }
         if new and self._scorer is not None:
             asked, responses = zip(*new.values(), strict=True)

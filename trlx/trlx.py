@@ -20,6 +20,9 @@ Prompts = Sequence[str] | Sequence[Mapping[str, Any]]
 def train(
     model_path: str | None = None,
     reward_fn: Callable[..., Sequence[float]] | None = None,
+    dataset: Any = None,
+    samples: Any = None,
+    rewards: Any = None,
     prompts: Prompts | None = None,
     eval_prompts: Prompts | None = None,
     metric_fn: Callable[..., Mapping[str, Any]] | None = None,
@@ -33,6 +36,7 @@ def train(
         reward_fn: called as reward_fn(samples=, prompts=, outputs=, tokenizer=, **metadata) with lists of texts, once
             for the responses of all ranks, on the main rank; returns one number a sample. An output that ended carries
             the end-of-sequence text.
+        dataset, samples, rewards: training on given samples is not available yet; must be None.
         prompts: texts, or dicts with "prompt" and further keys, which come back as the metadata lists.
         eval_prompts: the same, for evaluation; a batch of `prompts` by default.
         metric_fn: called as metric_fn(samples=, prompts=, outputs=, **metadata); returns {name: list or number}.
@@ -42,8 +46,8 @@ def train(
     Returns: the trainer, after training.
     Raises: UserError (a ValueError) when the configuration or the data cannot work.
     """
-    if reward_fn is None:
-        raise UserError("trlx.train needs a reward_fn (training on samples and rewards is not available yet)")
+    if reward_fn is None or not (dataset is samples is rewards is None):
+        raise UserError("trlx.train needs a reward_fn and prompts: training on given samples is not available yet")
     if config is None:
         warnings.warn("no config was given: taking default_ppo_config()", stacklevel=2)
         config = default_ppo_config()

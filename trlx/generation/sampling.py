@@ -83,6 +83,8 @@ def check_gen_kwargs(gen_kwargs: Mapping[str, Any]) -> None:
     for name in gen_kwargs:
         if name not in known:
             raise UserError(f"unknown generation option 'gen_kwargs.{name}'{nearest(name, known)}")
+        if isinstance(gen_kwargs[name], (list, tuple)):
+            raise UserError(f"'gen_kwargs.{name}' is a list: a sweep over several values is not available yet")
     if gen_kwargs.get("do_sample") and (gen_kwargs.get("top_k") or gen_kwargs.get("top_p", 1.0) < 1.0):
         warnings.warn(
             "top_k / top_p cut the distribution that is sampled; PPO's log-probabilities are of the uncut one",

@@ -40,6 +40,8 @@ class BaseRLTrainer(ABC):
         train_mode: False for a trainer that only generates.
     """
 
+    iter_count: int = 0  # optimizer steps done
+
     def __init__(
         self,
         config: TRLConfig,

@@ -23,12 +23,13 @@ from trlx.generation.sampling import Generated, check_gen_kwargs, generate
 from trlx.models.loading import load_causal_lm, load_policy_tokenizer
 from trlx.pipeline.offline_pipeline import PromptPipeline
 from trlx.trainer import BaseRLTrainer, register_trainer
-from trlx.trainer.checkpointer import RESUME_NAME, Checkpointer, find_resumable
+from trlx.trainer.checkpointer import RESUME_NAME, Checkpointer, evict, find_resumable
 from trlx.trainer.engine import Engine, make_accelerator
 from trlx.trainer.evaluator import Evaluator
 from trlx.trainer.tracker import Tracker
 from trlx.utils.errors import UserError
 from trlx.utils.optimizers import make_optimizer, make_scheduler
+from trlx.utils.pretrained import require_positions
 
 
 @register_trainer
@@ -123,6 +124,7 @@ class AccelerateRLTrainer(BaseRLTrainer):
         options = dict(self.config.model.model_extra_configs)
         dtype = options.pop("dtype", torch.float32)
         model = load_causal_lm(self.config.model.model_path, dtype=dtype, **options)
+        require_positions(model.config, self.config.train.seq_length, "train.seq_length")
         if self.config.train.gradient_checkpointing:
             model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         return model
@@ -222,6 +224,8 @@ class AccelerateRLTrainer(BaseRLTrainer):
                 self.save(str(Path(train.checkpoint_dir) / "best_checkpoint"))
         if step % train.checkpoint_interval == 0 or last:
             self.save(str(Path(train.checkpoint_dir) / f"checkpoint_{step:0{len(str(self.total_steps))}d}"))
+            if self.accelerator.is_main_process:
+                evict(train.checkpoint_dir, train.keep_checkpoints)
         elif train.resume_interval and train.save_optimizer and step % train.resume_interval == 0:
             self.save(str(Path(train.checkpoint_dir) / RESUME_NAME))
 

@@ -24,7 +24,7 @@ from trlx.data.method_configs import PPOConfig
 from trlx.data.rollout import Rollouts
 from trlx.functional.advantages import gae
 from trlx.functional.kl import k3, kl_shaped_rewards, update_kl_coef
-from trlx.functional.masking import masked_mean, masked_moments, masked_sum, mean_and_variance, whiten
+from trlx.functional.masking import masked_moments, masked_sum, mean_and_variance, whiten
 from trlx.functional.ppo import explained_variance, policy_loss_sum, value_loss_sum
 from trlx.generation.sampling import Generated, check_gen_kwargs
 from trlx.models.policy import CausalLMPolicy
@@ -231,19 +231,24 @@ class AcceleratePPOTrainer(AccelerateRLTrainer):
     def _phase_statistics(self, kl: Tensor, returns: Tensor, r: Rollouts) -> dict[str, float]:
         """KL to the reference over response tokens, and the critic's fit, all ranks; sets `mean_kl`."""
         mask = r.response_mask
-        per_sequence = masked_sum(kl, mask, dim=1).mean()
-        estimate = masked_sum(k3(r.logprobs, r.ref_logprobs), mask, dim=1).mean()
-        explained = explained_variance(r.values, returns, mask)
-        local = torch.stack([per_sequence, estimate, masked_mean(kl, mask), explained])
-        self.mean_kl, k3_sum, per_token, explained_mean = self.accelerator.reduce(local, "mean").tolist()
+        sums = [
+            masked_sum(kl, mask),
+            masked_sum(k3(r.logprobs, r.ref_logprobs), mask),
+            mask.sum(),
+            kl.new_tensor(len(r)),
+        ]
+        total = self.accelerator.reduce(torch.stack([value.double() for value in sums]), "sum")
+        k1_sum, k3_sum, tokens, responses = total.tolist()
+        explained = self.accelerator.reduce(explained_variance(r.values, returns, mask), "mean").item()
+        self.mean_kl = k1_sum / responses
         if self.iter_count == 0 and abs(self.mean_kl) > KL_TOLERANCE:
             raise RuntimeError(f"policy and reference differ before the first step: KL {self.mean_kl:.2e} nats")
         return {
             "policy/kl": self.mean_kl,
-            "policy/kl_k3": k3_sum,
+            "policy/kl_k3": k3_sum / responses,
             "policy/sqrt_kl": math.sqrt(max(self.mean_kl, 0.0)),
-            "policy/kl_per_token": per_token,
-            "values/explained_variance": explained_mean,
+            "policy/kl_per_token": k1_sum / tokens,
+            "values/explained_variance": explained,
             "kl_ctl_value": self.kl_coef,
             "rollout/phase": float(self.phase),
         }

@@ -157,6 +157,14 @@ def find_resumable(checkpoint_dir: str | Path) -> Path | None:
     return max(whole, key=lambda path: (read_state(path)["iter_count"], path.name == RESUME_NAME), default=None)
 
 
+def evict(checkpoint_dir: str | Path, keep: int | None) -> None:
+    """Remove the oldest `checkpoint_N` folders until `keep` are left; None keeps all. One process only."""
+    numbered = [path for path in Path(checkpoint_dir).glob("checkpoint_*") if path.name[11:].isdigit()]
+    oldest_first = sorted(numbered, key=lambda path: int(path.name[11:]))
+    for path in oldest_first[: max(0, len(oldest_first) - keep)] if keep is not None else []:
+        shutil.rmtree(path)
+
+
 def _fresh(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)

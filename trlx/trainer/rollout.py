@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from trlx.data.method_configs import PPOConfig
 from trlx.data.rollout import Rollouts
-from trlx.functional.masking import masked_mean
+from trlx.functional.masking import masked_sum
 from trlx.generation.sampling import Generated
 from trlx.models.policy import PolicyOutput
 from trlx.pipeline.offline_pipeline import PromptBatch, PromptPipeline
@@ -129,22 +129,18 @@ class RolloutCollector:
         self, made: Generated, output: PolicyOutput, all_scores: Tensor, times: dict[str, float]
     ) -> dict[str, float]:
         mask = made.response_mask
-        local = torch.stack(
-            [
-                masked_mean(_present(output["entropy"]), mask),
-                made.ended.float().mean(),
-                mask.sum(dim=1).float().mean(),
-                masked_mean((output["logprobs"] - _present(made.logprobs)).abs(), mask),
-            ]
-        )
-        entropy, ended, length, gap = self.accelerator.reduce(local, "mean").tolist()
+        gap = (output["logprobs"] - _present(made.logprobs)).abs()
+        sums = [masked_sum(_present(output["entropy"]), mask), masked_sum(gap, mask), made.ended.sum(), mask.sum()]
+        local = torch.stack([value.double() for value in sums])
+        entropy, gap_sum, ended, tokens = self.accelerator.reduce(local, "sum").tolist()
+        responses = len(all_scores)
         return {
             "rollout_scores/mean": all_scores.mean().item(),
             "rollout_scores/std": all_scores.std().item() if len(all_scores) > 1 else 0.0,
-            "policy/entropy": entropy,
-            "rollout/eos_rate": ended,
-            "rollout/response_length": length,
-            "rollout/sampling_logprob_gap": gap,
+            "policy/entropy": entropy / tokens,
+            "rollout/eos_rate": ended / responses,
+            "rollout/response_length": tokens / responses,
+            "rollout/sampling_logprob_gap": gap_sum / tokens,
             "time/rollout_generate": times["generate"],
             "time/rollout_score": times["score"],
             "time/rollout_time": times["time"],

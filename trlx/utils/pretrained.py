@@ -49,6 +49,19 @@ def load_model(
     return model, set(info["missing_keys"])
 
 
+def require_positions(config: Any, length: int, option: str) -> None:
+    """Refuse sequences longer than the model's position table.
+
+    Args:
+        config: the model's. length: tokens of the longest sequence. option: what sets it, for the message.
+
+    Raises: UserError naming the option and what the model has.
+    """
+    positions = getattr(config.get_text_config(), "max_position_embeddings", None)
+    if positions is not None and length > positions:
+        raise UserError(f"{option} is {length} but the model has {positions} positions: lower {option}")
+
+
 def without_dropout(config: Any) -> Any:
     """The config with every dropout probability 0, in place.
 
