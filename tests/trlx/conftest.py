@@ -17,5 +17,12 @@ settings.load_profile("engine")
 
 
 @pytest.fixture(scope="session")
-def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> PreTrainedTokenizerFast:
-    return byte_tokenizer(tmp_path_factory.mktemp("tokenizer"))
+def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("tokenizer")
+    byte_tokenizer(folder)
+    return str(folder)
+
+
+@pytest.fixture
+def tokenizer(tokenizer_folder: str) -> PreTrainedTokenizerFast:
+    return PreTrainedTokenizerFast.from_pretrained(tokenizer_folder)

@@ -128,9 +128,9 @@ def ppo_config(folder: Path, tokenizer_folder: Path | str, **overrides: Any) -> 
     }
     config = TRLConfig.update(default_ppo_config(), changes)
     config.scheduler.kwargs = {}
+    model = overrides.pop("model__model_path", None) or neo_config()
     config = TRLConfig.update(config, {name.replace("__", "."): value for name, value in overrides.items()})
-    if "model__model_path" not in overrides:
-        config.model.model_path = neo_config()
+    config.model.model_path = model
     return config
 
 

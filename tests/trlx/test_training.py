@@ -1,0 +1,310 @@
+"""Whole runs of `trlx.train` in one process, of a model small enough for seconds."""
+
+import copy
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from accelerate.state import AcceleratorState, GradientState, PartialState
+from tiny_engine import END, make_rollouts, neo_config, ppo_config
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+import trlx
+from trlx.data.configs import TRLConfig
+from trlx.trainer.accelerate_ppo_trainer import AcceleratePPOTrainer
+from trlx.utils.errors import UserError
+from trlx.utils.metrics import read_metrics
+
+PROMPTS = [{"prompt": f"hello {i} " + "x" * (i % 7), "tag": i} for i in range(20)]
+
+# Every name that trlX's PPO logs, and ours.
+STEP_METRICS = [
+    *(f"losses/{name}" for name in ("total_loss", "policy_loss", "value_loss")),
+    *(f"values/{name}" for name in ("mean", "min", "max", "std", "values_error", "values_mape_error", "clipfrac")),
+    *(f"{group}/{name}" for group in ("old_values", "returns") for name in ("mean", "min", "max", "std")),
+    *("policy/approx_kl", "policy/clipfrac", "ratio", "padding_percentage"),
+    *("time/forward", "time/backward", "learning_rate_group_0", "gradient_norm"),
+]
+PHASE_METRICS = [
+    *(f"rollout_scores/{name}" for name in ("mean", "std", "running_mean", "running_std")),
+    *(f"time/{name}" for name in ("rollout_generate", "rollout_score", "rollout_time")),
+    *("policy/sqrt_kl", "policy/kl_per_token", "policy/kl", "policy/kl_k3", "kl_ctl_value"),
+    *("policy/entropy", "values/explained_variance", "rollout/eos_rate", "rollout/response_length"),
+]
+EVAL_METRICS = ["reward/mean", "metrics/length", "time/generate", "time/metric"]
+
+
+@pytest.fixture(autouse=True)
+def fresh_accelerate() -> None:
+    """accelerate's settings are global to the process."""
+    for state in (AcceleratorState, GradientState, PartialState):
+        state._reset_state()  # type: ignore[attr-defined]
+
+
+def letters(samples: list[str], prompts: list[str], outputs: list[str], tag: list[int], **_: Any) -> list[float]:
+    """How much of an output is lower-case ASCII letters."""
+    assert len(tag) == len(samples) == len(prompts) == len(outputs)
+    texts = [output.removesuffix(END) for output in outputs]
+    return [10 * sum(c.isascii() and c.islower() for c in text) / max(len(text), 1) for text in texts]
+
+
+def lengths(samples: list[str], prompts: list[str], outputs: list[str], tag: list[int]) -> dict[str, list[float]]:
+    return {"length": [float(len(output)) for output in outputs]}
+
+
+def run(config: TRLConfig, **options: Any) -> AcceleratePPOTrainer:
+    given = {"reward_fn": letters, "prompts": PROMPTS, "eval_prompts": PROMPTS[:6], **options}
+    return trlx.train(config=config, **given)  # type: ignore[return-value]
+
+
+def weights(trainer: AcceleratePPOTrainer) -> dict[str, torch.Tensor]:
+    return {name: value.detach().clone() for name, value in trainer.model.state_dict().items()}
+
+
+@pytest.fixture
+def short_run(tmp_path: Path, tokenizer_folder: str) -> AcceleratePPOTrainer:
+    config = ppo_config(tmp_path / "run", tokenizer_folder, train__eval_interval=4, model__num_layers_unfrozen=2)
+    return run(config, metric_fn=lengths)
+
+
+def test_the_reward_rises(tmp_path: Path, tokenizer_folder: str) -> None:
+    config = ppo_config(
+        tmp_path,
+        tokenizer_folder,
+        train__epochs=7,
+        train__batch_size=64,
+        method__num_rollouts=64,
+        method__chunk_size=64,
+        method__ppo_epochs=6,
+        method__cliprange=0.5,
+        method__init_kl_coef=0.0,
+        method__gen_kwargs={"max_new_tokens": 5, "do_sample": True, "temperature": 1.0},
+        optimizer__kwargs__lr=1e-2,
+        model__num_layers_unfrozen=-1,
+        model__model_path=neo_config(layers=2),
+    )
+    run(config, eval_prompts=PROMPTS[:2])
+    scores = [line["rollout_scores/mean"] for line in read_metrics(tmp_path / "logs") if "rollout_scores/mean" in line]
+    assert len(scores) == 7
+    assert scores[0] < 2.0  # a random model: about 26 of 256 bytes, so 1 of 10
+    assert scores[-1] > 5.0, scores  # 9 when this was written
+
+
+def test_every_metric_is_logged(short_run: AcceleratePPOTrainer) -> None:
+    lines = read_metrics(short_run.logging_dir)
+    for names, marker in ((STEP_METRICS, "ratio"), (PHASE_METRICS, "kl_ctl_value"), (EVAL_METRICS, "reward/mean")):
+        found = [line for line in lines if marker in line]
+        assert found, marker
+        for line in found:
+            assert not [name for name in names if line.get(name) is None], line
+    assert [line["step"] for line in lines if "ratio" in line] == list(range(1, 9))  # 2 phases × 2 passes × 2 steps
+    assert [line["step"] for line in lines if "kl_ctl_value" in line] == [0, 4]
+    assert [line["step"] for line in lines if "reward/mean" in line] == [0, 4, 8]
+
+
+def test_at_the_start_ratio_is_1_and_kl_0(short_run: AcceleratePPOTrainer) -> None:
+    lines = read_metrics(short_run.logging_dir)
+    first_phase = next(line for line in lines if "policy/kl" in line)
+    assert abs(first_phase["policy/kl"]) <= 1e-5 and abs(first_phase["policy/kl_k3"]) <= 1e-5
+    assert first_phase["rollout/sampling_logprob_gap"] <= 1e-4
+    first_step = next(line for line in lines if "ratio" in line)
+    assert abs(first_step["ratio"] - 1) <= 1e-5 and first_step["policy/log_ratio_gap"] <= 1e-5
+    assert first_step["policy/clipfrac"] == 0.0
+    # the policy has moved by the second phase, or the zeros above say nothing
+    second_phase = [line for line in lines if "policy/kl" in line][1]
+    assert second_phase["policy/kl_k3"] > 1e-5
+
+
+@pytest.mark.parametrize("unfrozen", [-1, 2])
+def test_hf_model_reloads_with_equal_logits(tmp_path: Path, tokenizer_folder: str, unfrozen: int) -> None:
+    trainer = run(ppo_config(tmp_path, tokenizer_folder, train__epochs=1, model__num_layers_unfrozen=unfrozen))
+    folder = tmp_path / "checkpoint_04" / "hf_model"
+    if not folder.exists():
+        (folder,) = tmp_path.glob("checkpoint_*/hf_model")
+    model, info = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
+    assert not info["missing_keys"] and not info["unexpected_keys"] and not info["mismatched_keys"]
+    ids = torch.randint(1, 257, (2, 20))
+    with torch.no_grad():
+        assert torch.equal(model.eval()(ids).logits, trainer.policy.eval()(ids).logits)
+    assert AutoTokenizer.from_pretrained(folder)("ab")["input_ids"] == trainer.tokenizer("ab")["input_ids"]
+    assert AutoModelForCausalLM.from_pretrained(tmp_path / "best_checkpoint" / "hf_model").dtype == torch.float32
+
+
+class Stop(Exception):
+    pass
+
+
+def test_a_resumed_run_equals_one_that_never_stopped(tmp_path: Path, tokenizer_folder: str) -> None:
+    def config(name: str, **overrides: Any) -> TRLConfig:
+        changes = {
+            "train__epochs": 3,
+            "train__resume_interval": 3,
+            "method__ppo_epochs": 3,
+            "method__target": 1.0,
+            "method__scale_reward": "running",
+            "model__num_layers_unfrozen": 2,
+            "scheduler__name": "linear",
+        }
+        return ppo_config(tmp_path / name, tokenizer_folder, **{**changes, **overrides})
+
+    calls = [0]
+
+    def fails_in_the_third_phase(**given: Any) -> list[float]:
+        calls[0] += 1
+        if calls[0] == 6:  # one evaluation, then two chunks a phase
+            raise Stop
+        return letters(**given)
+
+    whole = run(config("whole"))
+    with pytest.raises(Stop):
+        run(config("cut"), reward_fn=fails_in_the_third_phase)
+    # 6 steps a phase: the run stopped at 12, the last checkpoint at 9 or 12 is in the middle of a phase or at its end
+    state = json.loads((tmp_path / "cut" / "resume_checkpoint" / "trainer_state.json").read_text())
+    assert state["iter_count"] == 12 and state["phase"] == 1
+    resumed = run(config("cut", train__resume_from_checkpoint="auto"))
+    assert resumed.iter_count == whole.iter_count == 18
+    assert (resumed.kl_coef, resumed.mean_kl) == (whole.kl_coef, whole.mean_kl)
+    for name, value in weights(whole).items():
+        assert torch.equal(weights(resumed)[name], value), name
+    one, two = (
+        [
+            {k: v for k, v in line.items() if not k.startswith("time")}
+            for line in read_metrics(trainer.logging_dir)
+            if line["step"] > 12 or (line["step"] == 12 and "kl_ctl_value" in line)
+        ]
+        for trainer in (whole, resumed)
+    )
+    assert one == two and len(one) >= 7
+
+
+@pytest.mark.parametrize("unfrozen", [-1])
+def test_resuming_from_the_middle_of_a_pass(tmp_path: Path, tokenizer_folder: str, unfrozen: int) -> None:
+    def config(name: str, **overrides: Any) -> TRLConfig:
+        changes = {"train__resume_interval": 3, "method__ppo_epochs": 3, "model__num_layers_unfrozen": unfrozen}
+        return ppo_config(tmp_path / name, tokenizer_folder, **{**changes, **overrides})
+
+    def fails_in_the_second_phase(**given: Any) -> list[float]:
+        calls.append(1)
+        if len(calls) == 4:
+            raise Stop
+        return letters(**given)
+
+    calls: list[int] = []
+    whole = run(config("whole"))
+    with pytest.raises(Stop):  # at step 6; the checkpoint of step 3 is the newest that is kept here
+        run(config("cut", train__resume_interval=3, method__ppo_epochs=2), reward_fn=fails_in_the_second_phase)
+    state = json.loads((tmp_path / "cut" / "resume_checkpoint" / "trainer_state.json").read_text())
+    assert (state["iter_count"], state["inner_epoch"], state["batch_index"]) == (3, 1, 1)
+    assert (tmp_path / "cut" / "resume_checkpoint" / "rollouts_0.pt").exists()
+    # the passes already made are the same for 2 and for 3 passes a phase
+    resumed = run(config("cut", train__resume_from_checkpoint=str(tmp_path / "cut" / "resume_checkpoint")))
+    for name, value in weights(whole).items():
+        assert torch.equal(weights(resumed)[name], value), name
+
+
+def test_resuming_from_nothing_is_an_error(tmp_path: Path, tokenizer_folder: str) -> None:
+    with pytest.raises(UserError, match="there is no checkpoint to resume from"):
+        run(ppo_config(tmp_path, tokenizer_folder, train__resume_from_checkpoint="auto"))
+    with pytest.raises(UserError, match="there is no checkpoint to resume from at"):
+        run(ppo_config(tmp_path, tokenizer_folder, train__resume_from_checkpoint=str(tmp_path / "gone")))
+
+
+def after_one_step(folder: Path, tokenizer_folder: str, minibatch_size: int, **overrides: Any) -> dict[str, Any]:
+    """Parameters after one step of SGD on invented rollouts of 8 rows, cut into microbatches."""
+    for state in (AcceleratorState, GradientState, PartialState):
+        state._reset_state()  # type: ignore[attr-defined]
+    settings = {"optimizer__name": "sgd", "train__minibatch_size": minibatch_size, **overrides}
+    config = ppo_config(folder, tokenizer_folder, **settings)
+    config.optimizer.kwargs = {"lr": 1.0}
+    trainer = AcceleratePPOTrainer(config, reward_fn=letters)
+    trainer.iter_count = 1  # the rollouts are invented, so ratio 1 is not to be expected
+    rows = make_rollouts(8)
+    parts = [rows.select(part) for part in torch.arange(8).split(minibatch_size)]
+    stats = trainer.train_step(parts)
+    return {"weights": weights(trainer), "stats": stats}
+
+
+@pytest.mark.parametrize("unfrozen", [-1, 2])
+def test_minibatch_size_changes_no_gradient(tmp_path: Path, tokenizer_folder: str, unfrozen: int) -> None:
+    whole, *cut = (
+        after_one_step(tmp_path, tokenizer_folder, size, model__num_layers_unfrozen=unfrozen) for size in (8, 4, 2, 1)
+    )
+    before = start(tmp_path, tokenizer_folder, unfrozen)
+    assert max((whole["weights"][name] - value).abs().max().item() for name, value in before.items()) > 1e-2
+    for other in cut:
+        for name, value in whole["weights"].items():
+            torch.testing.assert_close(other["weights"][name], value, atol=1e-6, rtol=1e-5, msg=name)
+        for name in ("losses/total_loss", "gradient_norm", "values/mean", "values/std", "ratio", "policy/approx_kl"):
+            assert other["stats"][name] == pytest.approx(whole["stats"][name], rel=1e-4, abs=1e-6), name
+
+
+def start(folder: Path, tokenizer_folder: str, unfrozen: int = 2) -> dict[str, torch.Tensor]:
+    config = ppo_config(folder, tokenizer_folder, model__num_layers_unfrozen=unfrozen)
+    return weights(AcceleratePPOTrainer(config, reward_fn=letters))
+
+
+def test_gradients_are_clipped_to_the_norm_asked_for(tmp_path: Path, tokenizer_folder: str) -> None:
+    before = start(tmp_path, tokenizer_folder)
+    result = after_one_step(tmp_path, tokenizer_folder, 4, method__max_grad_norm=0.01)
+    assert result["stats"]["gradient_norm"] > 0.01  # as it was before clipping
+    trained = [n for n in before if not n.startswith("frozen_head") and n != "base_model.lm_head.weight"]  # tied
+    distance = math.sqrt(sum((result["weights"][n] - before[n]).square().sum().item() for n in trained))
+    assert distance == pytest.approx(0.01, rel=1e-3)  # lr 1
+
+
+def test_the_callers_config_and_prompts_stay_as_they_are(tmp_path: Path, tokenizer_folder: str) -> None:
+    config = ppo_config(tmp_path, tokenizer_folder, train__epochs=1)
+    prompts = copy.deepcopy(PROMPTS)
+    before = copy.deepcopy(config.to_dict())
+    run(config, prompts=prompts, eval_prompts=None)
+    assert config.to_dict() == before and prompts == PROMPTS
+
+
+def test_rollouts_are_exported_as_they_were_sampled(tmp_path: Path, tokenizer_folder: str) -> None:
+    config = ppo_config(tmp_path, tokenizer_folder, train__epochs=1, train__rollout_logging_dir=str(tmp_path / "out"))
+    seen: list[tuple[str, str]] = []
+
+    def reward_fn(prompts: list[str], outputs: list[str], **given: Any) -> list[float]:
+        seen.extend(zip(prompts, outputs, strict=True))
+        return letters(prompts=prompts, outputs=outputs, **given)
+
+    run(config, reward_fn=reward_fn, eval_prompts=PROMPTS[:2])
+    lines = [json.loads(line) for line in (tmp_path / "out" / "phase_00000_rank_0.jsonl").read_text().splitlines()]
+    assert [(line["prompt"], line["output"]) for line in lines] == seen[2:18]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"train__minibatch_size": 3}, "must be a multiple of train.minibatch_size"),
+        ({"train__seq_length": 8}, "must exceed method.gen_kwargs.max_new_tokens"),
+        ({"model__num_layers_unfrozen": 9}, "num_layers_unfrozen is 9 but the model has 4 layers"),
+        (
+            {"method__gen_kwargs__temprature": 1},
+            "unknown generation option 'gen_kwargs.temprature'; did you mean 'temp",
+        ),
+        ({"train__trainer": "PPOTrainer"}, "unknown trainer 'PPOTrainer'; did you mean 'acceleratep?potrainer'"),
+        ({"model__peft_config": {"r": 8}}, "model.peft_config is not available yet"),
+        ({"method__num_value_layers_unfrozen": 1}, "num_value_layers_unfrozen is not available yet"),
+    ],
+)
+def test_what_cannot_work_is_said_in_one_line(
+    tmp_path: Path, tokenizer_folder: str, overrides: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        run(ppo_config(tmp_path, tokenizer_folder, **overrides))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_end_costs_what_was_asked(tmp_path: Path, tokenizer_folder: str) -> None:
+    config = ppo_config(tmp_path, tokenizer_folder, train__epochs=1, method__missing_eos_penalty=-7.0)
+    config = config.evolve(method={"gen_kwargs": {"max_new_tokens": 3}})
+    config.model.model_path = neo_config()
+    trainer = run(config, reward_fn=lambda outputs, **_: [float(out.endswith(END)) for out in outputs])
+    made = trainer.make_experience(16)
+    ended = torch.tensor([0 in row[mask] for row, mask in zip(made.response, made.response_mask, strict=True)])
+    assert made.scores.tolist() == [1.0 if end else -7.0 for end in ended.tolist()]
+    assert not ended.all()

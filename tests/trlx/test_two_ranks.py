@@ -1,0 +1,167 @@
+"""Two ranks on the CPU, under DDP and under DeepSpeed ZeRO-2: the same step, different prompts, one reward call."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+HERE = Path(__file__).resolve().parent
+REPO = HERE.parents[1]
+WRAPPERS = ("ddp", "zero2")
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
+
+
+def launch(wrapper: str, mode: str, output: Path, tokenizer: str, timeout: float = 240) -> subprocess.CompletedProcess:
+    """The worker under `accelerate launch` with two processes, or alone for the wrapper "none"."""
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_OFFLINE": "1",
+        "DS_ACCELERATOR": "cpu",
+        "PYTHONPATH": os.pathsep.join([str(REPO), str(HERE)]),
+    }
+    environment.setdefault("TORCH_EXTENSIONS_DIR", str(REPO / ".cache" / "torch_extensions"))
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    command = [sys.executable, "-W", "ignore"]
+    if wrapper != "none":
+        port = str(random.SystemRandom().randint(20000, 60000))
+        config = output.with_suffix(".yaml")
+        settings = (REPO / "configs" / "tiny" / "accelerate.yaml").read_text()
+        if wrapper == "ddp":
+            environment["ACCELERATE_USE_CPU"] = "true"
+            settings = "distributed_type: MULTI_GPU\nnum_processes: 2\nuse_cpu: true\nmixed_precision: 'no'\n"
+        else:
+            pytest.importorskip("deepspeed", reason="ZeRO needs DeepSpeed")
+        output.parent.mkdir(parents=True, exist_ok=True)
+        config.write_text(settings)
+        command += ["-m", "accelerate.commands.launch", "--config_file", str(config), "--num_processes", "2"]
+        command += ["--main_process_port", port]
+    command += [str(HERE / "two_ranks_worker.py"), mode, str(output), tokenizer]
+    return subprocess.run(
+        command, capture_output=True, text=True, env=environment, timeout=timeout, check=False, cwd=REPO
+    )
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory, tokenizer_folder: str) -> dict:
+    """One process's step on the whole batch."""
+    output = tmp_path_factory.mktemp("alone") / "step"
+    ran = launch("none", "step", output, tokenizer_folder)
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    return torch.load(output / "weights.pt")
+
+
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+def test_one_step_of_two_ranks_is_one_of_one(tmp_path: Path, tokenizer_folder: str, alone: dict, wrapper: str) -> None:
+    ran = launch(wrapper, "step", tmp_path / "step", tokenizer_folder)
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    assert [json.loads((tmp_path / "step" / f"world_{rank}.json").read_text()) for rank in range(2)] == [2, 2]
+    both = torch.load(tmp_path / "step" / "weights.pt")
+    assert both["weights"].keys() == alone["weights"].keys()
+    for name, value in alone["weights"].items():
+        torch.testing.assert_close(both["weights"][name].float(), value, atol=1e-5, rtol=0, msg=name)
+    for name in (
+        "losses/total_loss",
+        "gradient_norm",
+        "values/mean",
+        "values/max",
+        "values/min",
+        "values/std",
+        "ratio",
+    ):
+        assert both["stats"][name] == pytest.approx(alone["stats"][name], rel=1e-4, abs=1e-6), name
+
+
+def test_the_step_moves_the_weights(alone: dict) -> None:
+    """Or the comparison above would compare nothing: the reference's copies are the weights before the step."""
+    weights = alone["weights"]
+    copies = {name: value for name, value in weights.items() if name.startswith("frozen_head.copies.0.")}
+    assert copies
+    moved = 0.0
+    for name, value in copies.items():
+        trained = weights[name.replace("frozen_head.copies.0.", "base_model.transformer.h.2.")]
+        moved = max(moved, (trained - value).abs().max().item())
+    assert moved > 1e-3
+
+
+@pytest.fixture(scope="module", params=WRAPPERS)
+def finished(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, tokenizer_folder: str) -> Path:
+    """The output of a short run of `trlx.train`."""
+    output = tmp_path_factory.mktemp(request.param) / "run"
+    ran = launch(request.param, "train", output, tokenizer_folder)
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    return output
+
+
+def test_ranks_roll_out_different_prompts_and_rank_0_alone_scores_them(finished: Path) -> None:
+    first, second = (json.loads((finished / f"run_{rank}.json").read_text()) for rank in range(2))
+    assert first["world"] == second["world"] == 2
+    assert second["calls"] == []
+    sizes = [len(call) for call in first["calls"]]
+    # evaluation at the start and at the end over all 5 prompts; two chunks of 8 prompts from each of two ranks
+    assert sizes == [5, 16, 16, 5]
+    rolled_out = [tag for call in first["calls"][1:3] for tag in call]
+    assert len(set(rolled_out)) == 32  # of 40 prompts, none twice
+    assert sorted(first["calls"][0]) == [0, 1, 2, 3, 4]
+    parts = [(finished / "rollouts" / f"phase_00000_rank_{rank}.jsonl").read_text().splitlines() for rank in range(2)]
+    prompts = [[json.loads(line)["prompt"] for line in part] for part in parts]
+    assert [len(part) for part in prompts] == [16, 16] and not set(prompts[0]) & set(prompts[1])
+    # the scores of each rank are those of its own outputs
+    for part in parts:
+        for line in map(json.loads, part):
+            assert line["score"] == min(float(len(line["output"])), 10.0)
+
+
+def test_metrics_are_written_once_and_start_at_ratio_1(finished: Path) -> None:
+    lines = [json.loads(line) for line in (finished / "logs" / "metrics.jsonl").read_text().splitlines()]
+    steps = [line for line in lines if "ratio" in line]
+    assert [line["step"] for line in steps] == [1, 2, 3, 4]
+    assert steps[0]["policy/log_ratio_gap"] <= 1e-5
+    assert abs(next(line for line in lines if "policy/kl" in line)["policy/kl"]) <= 1e-5
+
+
+def test_the_exported_model_is_whole(finished: Path) -> None:
+    (checkpoint,) = finished.glob("checkpoint_*")
+    _, info = AutoModelForCausalLM.from_pretrained(checkpoint / "hf_model", output_loading_info=True)
+    assert not info["missing_keys"] and not info["unexpected_keys"]
+    assert {path.name for path in checkpoint.glob("r*_?.p*")} >= {"random_states_0.pkl", "random_states_1.pkl"}
+
+
+def test_the_documented_zero_to_fp32_line_gives_the_exported_weights(finished: Path) -> None:
+    best = finished / "best_checkpoint"
+    if not (best / "zero_to_fp32.py").exists():
+        assert not list(best.glob("**/*model_states.pt")), "shards without the script that joins them"
+        pytest.skip("written without DeepSpeed: there are no shards to join")
+    line = "best_checkpoint/zero_to_fp32.py best_checkpoint/best_checkpoint best_checkpoint/best_checkpoint/pytorch_model.bin"
+    ran = subprocess.run(
+        [sys.executable, *line.split()],
+        cwd=finished,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "DS_ACCELERATOR": "cpu"},
+    )
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    exported = AutoModelForCausalLM.from_pretrained(best / "hf_model")
+    joined = AutoModelForCausalLM.from_config(exported.config)
+    joined.load_state_dict(torch.load(best / "best_checkpoint" / "pytorch_model.bin", weights_only=True))
+    expected = exported.state_dict()
+    for name, value in joined.state_dict().items():
+        assert torch.equal(value, expected[name]), name
+
+
+@pytest.mark.parametrize("mode", ["failing", "failing-evaluation"])
+def test_a_failing_reward_function_ends_every_rank(tmp_path: Path, tokenizer_folder: str, mode: str) -> None:
+    start = time.monotonic()
+    ran = launch("ddp", mode, tmp_path / "run", tokenizer_folder, timeout=180)
+    assert ran.returncode != 0
+    assert "the judge is away" in ran.stderr
+    assert time.monotonic() - start < 120
