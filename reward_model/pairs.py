@@ -8,8 +8,10 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from reward_model.encoding import CutPrompt, encode_pair, right_pad
+from trlx.utils.distributed import is_main_rank
 
 GOLD = "gold_prefers_chosen"
 
@@ -42,7 +44,7 @@ def encode_pairs(
         the noise-free label prefers the chosen side, 0.0 when the rejected, NaN when it is not known.
     """
     items, lengths = [], []
-    for pair in pairs:
+    for pair in tqdm(pairs, desc="encoding", leave=False, disable=not is_main_rank()):
         chosen, rejected = encode_pair(
             tokenizer, pair.prompt, lead + pair.chosen, lead + pair.rejected, max_length, cut_prompt
         )

@@ -93,6 +93,14 @@ def environment(**extra: str) -> dict[str, str]:
     return {**os.environ, **quiet, "TORCH_EXTENSIONS_DIR": ops, **extra}
 
 
+def run_plain(script: str, *options: str, ranks: int, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+    """A script without DeepSpeed on the CPU: by itself, or `ranks` processes under torchrun."""
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(ranks)] if ranks > 1 else []
+    command = [sys.executable, *launcher, str(REPO / script), *options]
+    env = environment(CUDA_VISIBLE_DEVICES="")
+    return subprocess.run(command, capture_output=True, text=True, env=env, timeout=timeout, check=False)
+
+
 def run_two_ranks(script: str, *options: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
     """A script under DeepSpeed's launcher, two processes on the CPU."""
     launcher = str(Path(sys.executable).with_name("deepspeed"))
