@@ -32,7 +32,7 @@ from tasks.scratch_model import refuse_existing
 from tasks.tldr import load_posts
 from trlx.utils.errors import UserError
 
-MARGIN = 0.08  # smallest difference in gold between the two summaries of a pair
+MARGIN = 0.12  # smallest difference in gold between the two summaries of a pair
 SPLITS = ("train", "valid1", "test")
 
 
@@ -58,14 +58,14 @@ class PairsOptions:
     root: str = str(Path(__file__).resolve().parents[1])
     sft: str | None = None
     seed: int = 1
-    pairs_per_post: int = 2
+    pairs_per_post: int = 3
     valid1: int = 200
     test: int = 300
     noise: float = 0.1
     samples: int = 1
     temperature: float = 1.0
     max_new_tokens: int = 48
-    batch_size: int = 64
+    batch_size: int = 128
     overwrite: bool = False
 
 
