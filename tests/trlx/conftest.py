@@ -6,12 +6,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from tiny_engine import byte_tokenizer
 from transformers import PreTrainedTokenizerFast
 
+torch.set_num_threads(1)  # threads that wait for a busy machine cost more than they give
 settings.register_profile("engine", deadline=None, max_examples=50)
 settings.load_profile("engine")
 

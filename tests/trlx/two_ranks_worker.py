@@ -35,6 +35,10 @@ def reward_fn(outputs: list[str], tag: list[int], **_: Any) -> list[float]:
     return [float(len(output)) for output in outputs]
 
 
+def weights(trainer: AcceleratePPOTrainer) -> dict[str, torch.Tensor]:
+    return {name: value.detach().clone() for name, value in trainer.model.state_dict().items()}
+
+
 def one_step() -> None:
     """Each rank steps on its share of the same 8 rows; the weights go to `OUTPUT/weights.pt`."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
@@ -52,10 +56,10 @@ def one_step() -> None:
     trainer.iter_count = 1  # the rollouts are invented, so ratio 1 is not to be expected
     rows = make_rollouts(8)
     mine = torch.arange(8).chunk(world)[RANK]  # the rows' lengths differ, so the ranks hold unequal numbers of tokens
+    before = weights(trainer)
     stats = trainer.train_step([rows.select(part) for part in mine.split(2)])
     if RANK == 0:
-        state = {name: value.clone() for name, value in trainer.model.state_dict().items()}
-        torch.save({"weights": state, "stats": stats}, OUTPUT / "weights.pt")
+        torch.save({"before": before, "weights": weights(trainer), "stats": stats}, OUTPUT / "weights.pt")
     note("world", trainer.accelerator.num_processes)
     if dist.is_initialized():
         dist.barrier()
