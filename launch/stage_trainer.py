@@ -34,6 +34,7 @@ from trlx.utils.distributed import is_main_rank
 from trlx.utils.errors import UserError
 from trlx.utils.files import fsync_tree, write_json
 from trlx.utils.metrics import MetricsWriter, is_scalar
+from trlx.utils.zero import master_weight
 
 Sums = dict[str, tuple[float, float]]  # metric name → (sum, count); their quotient over all ranks is the metric
 
@@ -160,19 +161,12 @@ class StageTrainer(Trainer):
         """
         weights = {}
         kept = self.module.state_dict().keys()
+        read = master_weight if self.is_deepspeed_enabled else torch.Tensor.detach
         for name, weight in self.module.named_parameters():
-            value = self._master(weight) if weight.requires_grad else self.frozen_weights.get(name, weight)
+            value = read(weight) if weight.requires_grad else self.frozen_weights.get(name, weight)
             weights[name] = value.detach().float().cpu()
         buffers = {name: value.detach().cpu() for name, value in self.module.named_buffers() if name in kept}
         return weights | buffers
-
-    def _master(self, weight: Tensor) -> Tensor:
-        if not self.is_deepspeed_enabled:
-            return weight
-        from deepspeed.utils import safe_get_full_fp32_param
-
-        master = safe_get_full_fp32_param(weight)
-        return weight if master is None else master
 
 
 def joined(shares: Sequence[Mapping[str, Sequence[float]]]) -> dict[str, float]:

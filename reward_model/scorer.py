@@ -14,6 +14,7 @@ import torch
 
 from reward_model.encoding import CutPrompt, encode, right_pad
 from reward_model.model import OFFSET_FIELD, load_reward_model
+from trlx.utils.pretrained import require_positions
 
 
 class RewardScorer:
@@ -30,6 +31,7 @@ class RewardScorer:
     def __init__(
         self, model: Any, tokenizer: Any, max_length: int, batch_size: int, cut_prompt: CutPrompt | None = None
     ):
+        require_positions(model.config, max_length, "max_length")
         self.model = model
         self.tokenizer = tokenizer
         self.max_length = max_length

@@ -48,6 +48,7 @@ from trlx.utils.cli import parse_config
 from trlx.utils.distributed import is_main_rank
 from trlx.utils.errors import run_main
 from trlx.utils.files import write_json
+from trlx.utils.pretrained import require_positions
 
 
 @dataclass
@@ -169,6 +170,7 @@ def load_references(options: RewardOptions, data: PairData) -> list[tuple[str, s
 def build_trainer(stage: Stage, options: RewardOptions, data: PairData) -> tuple[StageTrainer, dict[str, Any]]:
     """Model, data and objective put together; and a description of what is frozen."""
     model, tokenizer = new_reward_model(options.model)
+    require_positions(model.config, options.max_length, "--max_length")
     names = freeze_bottom(model, options.frozen_fraction)
     weights = {name: weight.numel() for name, weight in model.named_parameters()}
     frozen = {"parameters": names, "share_of_weights": sum(weights[n] for n in names) / sum(weights.values())}

@@ -36,7 +36,7 @@ from tasks.registry import get_task
 from trlx.utils.cli import parse_config
 from trlx.utils.distributed import is_main_rank
 from trlx.utils.errors import UserError, run_main
-from trlx.utils.pretrained import load_model, load_tokenizer
+from trlx.utils.pretrained import load_model, load_tokenizer, require_positions
 
 
 @dataclass
@@ -103,6 +103,7 @@ def build_trainer(stage: Stage, options: SftOptions) -> StageTrainer:
     task = get_task(options.task)
     tokenizer = load_tokenizer(options.model)
     model, _ = load_model(AutoModelForCausalLM, options.model)
+    require_positions(model.config, options.max_length, "--max_length")
     train_posts = task.load_posts(options.data, options.train_split, limit=options.train_limit)
     valid_posts = task.load_posts(options.data, options.valid_split, limit=options.valid_limit)
     train_rows, train_long = encode_posts(train_posts, tokenizer, options.max_length)

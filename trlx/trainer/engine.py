@@ -7,7 +7,7 @@ gives the same gradient whatever the number of microbatches and ranks.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from accelerate import Accelerator
@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from trlx.utils.distributed import start_process_group
+from trlx.utils.zero import master_weight
 
 T = TypeVar("T")
 
@@ -100,19 +101,10 @@ class Engine:
 
         Every rank must call it; the tensors are on the CPU.
         """
-        masters = {id(p): _master(p, self.is_deepspeed).float().cpu() for p in part.parameters()}
+        read = master_weight if self.is_deepspeed else torch.Tensor.detach
+        masters = {id(p): read(p).float().cpu() for p in part.parameters()}
         state = part.state_dict(keep_vars=True)
         return {name: masters.get(id(value), value.detach().cpu()) for name, value in state.items()}
-
-
-def _master(parameter: nn.Parameter, is_deepspeed: bool) -> Tensor:
-    if is_deepspeed and parameter.requires_grad:
-        from deepspeed.utils import safe_get_full_fp32_param
-
-        master: Any = safe_get_full_fp32_param(parameter)
-        if master is not None:
-            return master.detach().view(parameter.shape)
-    return parameter.detach()
 
 
 def synchronise(device: torch.device) -> None:

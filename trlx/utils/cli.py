@@ -80,7 +80,7 @@ def parse_config(
     Returns: an instance of `cls`. Exits with code 2 and one line on stderr when the input is wrong.
     """
     files: list[str | PathLike[Any]] = [default_config] if default_config else []
-    parser = OneLineParser(description=description, default_config_files=files)
+    parser = OneLineParser(description=description, default_config_files=files, allow_abbrev=False)
     parser.add_argument("--config", action="config", help="YAML file with any of the options below.")
     # The DeepSpeed launcher hands every process this option.
     parser.add_argument("--local_rank", type=int, default=-1, help="Set by the DeepSpeed launcher; not for people.")
