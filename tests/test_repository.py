@@ -1,0 +1,77 @@
+"""The repository's own rules: names that shadow nothing, YAML files that load and say how to use them."""
+
+import json
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from launch.outputs import REPO
+from reward_model.train_reward_model_gptneo import RewardOptions
+from sft.train_gptneo_summarize import SftOptions
+from tasks.miniature import PostsOptions
+from tasks.miniature_pairs import PairsOptions
+from trlx.utils.cli import parse_config
+from trlx_gptneo_text_summarization import PPOOptions
+from trlx_inference_gptneo import InferenceOptions
+
+STAGE_OPTIONS: dict[str, type[Any]] = {
+    "sft": SftOptions,
+    "reward_model": RewardOptions,
+    "ppo": PPOOptions,
+    "inference": InferenceOptions,
+    "posts": PostsOptions,
+    "pairs": PairsOptions,
+}
+STAGE_CONFIGS = sorted(path for path in (REPO / "configs").rglob("*.yaml") if "accelerate" not in path.name)
+ACCELERATE_CONFIGS = sorted((REPO / "configs").rglob("*accelerate*.yaml"))
+DEEPSPEED_CONFIGS = sorted((REPO / "configs").rglob("*.json"))
+
+
+def label(path: Path) -> str:
+    return path.relative_to(REPO / "configs").as_posix()
+
+
+def test_no_root_name_shadows_a_library() -> None:
+    ours = {path.stem for path in REPO.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()}
+    installed = {name for name in metadata.packages_distributions() if name not in ours}
+    foreign = {name for name, owners in metadata.packages_distributions().items() if set(owners) != {"summarize-rlhf"}}
+    assert not ours & (set(sys.stdlib_module_names) | installed | foreign)
+
+
+@pytest.mark.parametrize("path", STAGE_CONFIGS, ids=label)
+def test_every_stage_config_loads_and_begins_with_its_command(path: Path) -> None:
+    parse_config(STAGE_OPTIONS[path.stem], "", ["--config", str(path)])
+    header = path.read_text(encoding="utf-8").split("\n\n")[0]
+    assert header.startswith("# ") and f"--config configs/{label(path)}" in header
+
+
+@pytest.mark.parametrize("name", ["sft", "reward_model", "ppo", "inference"])
+def test_the_full_size_config_is_the_default(name: str) -> None:
+    options = STAGE_OPTIONS[name]
+    assert parse_config(options, "", ["--config", str(REPO / "configs" / f"{name}.yaml")]) == parse_config(
+        options, "", []
+    )
+
+
+@pytest.mark.parametrize("path", ACCELERATE_CONFIGS, ids=label)
+def test_every_accelerate_config_is_complete(path: Path) -> None:
+    from accelerate.commands.config.config_args import load_config_from_file
+
+    config = load_config_from_file(str(path))
+    assert config.num_processes >= 1 and config.deepspeed_config["zero_stage"] == 2
+    assert f"--config_file configs/{label(path)}" in path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("path", DEEPSPEED_CONFIGS, ids=label)
+def test_every_deepspeed_config_is_zero_2(path: Path) -> None:
+    assert json.loads(path.read_text())["zero_optimization"]["stage"] == 2
+
+
+def test_every_yaml_is_one_of_these() -> None:
+    known = {*STAGE_CONFIGS, *ACCELERATE_CONFIGS}
+    assert {path for path in (REPO / "configs").rglob("*.y*ml")} == known
+    assert all(isinstance(yaml.safe_load(path.read_text()), dict) for path in known)
