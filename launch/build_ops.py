@@ -12,17 +12,10 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 
-from launch.local import look_around, stage_environment
+from launch.local import look_around, remove_stale_locks, stage_environment
 
 BUILD = "from deepspeed.ops.op_builder.cpu import ShareMemCommBuilder; ShareMemCommBuilder().load(verbose=False)"
-
-
-def remove_stale_locks(folder: Path) -> None:
-    """A lock that a killed compiler left behind makes every later process wait for ever."""
-    for lock in folder.glob("**/lock"):
-        lock.unlink()
 
 
 def main() -> None:
@@ -32,7 +25,8 @@ def main() -> None:
         print(f"set-up: {machine.reason}: the stages will run without it, in one process")
         return
     environment = stage_environment(machine)
-    remove_stale_locks(Path(environment["TORCH_EXTENSIONS_DIR"]))
+    environment.setdefault("MAX_JOBS", "1")  # each compiler takes 1.5 GB
+    remove_stale_locks(environment)
     print("set-up: compiling DeepSpeed's communication operation (once, about a minute) ...", flush=True)
     start = time.perf_counter()
     built = subprocess.run([sys.executable, "-c", BUILD], env=environment, capture_output=True, text=True)

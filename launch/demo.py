@@ -20,6 +20,7 @@ from launch.local import (
     look_around,
     ppo_command,
     python_command,
+    remove_stale_locks,
     run_stage,
     stage_environment,
     trainer_command,
@@ -110,12 +111,14 @@ def run_demo(options: DemoOptions, say: Callable[[str], None] = print) -> dict[s
     root = Path(options.root).resolve()
     if not machine.deepspeed:
         say(f"{machine.reason}: the same scripts run without it, in one process")
+    environment = stage_environment(machine)
+    remove_stale_locks(environment)
     seconds: dict[str, float] = {}
     steps = list(stages(options, machine))
     for number, (name, command) in enumerate(steps, start=1):
         say(f"\n=== {number} of {len(steps)}: {name}")
         start = time.perf_counter()
-        run_stage(command, stage_environment(machine), root / "logs" / f"{number}_{name.replace(' ', '_')}.log")
+        run_stage(command, environment, root / "logs" / f"{number}_{name.replace(' ', '_')}.log")
         seconds[name] = round(time.perf_counter() - start, 1)
     write_json(root / "timing.json", {"seconds": seconds, "total": round(sum(seconds.values()), 1)})
     return seconds

@@ -87,6 +87,12 @@ def stage_environment(machine: Machine) -> dict[str, str]:
     return environment
 
 
+def remove_stale_locks(environment: dict[str, str]) -> None:
+    """A lock that a killed compiler left behind makes every later process wait for ever."""
+    for lock in Path(environment["TORCH_EXTENSIONS_DIR"]).glob("**/lock"):
+        lock.unlink()
+
+
 def run_stage(command: Sequence[str], environment: dict[str, str], log: Path) -> None:
     """Run a command with its output on the console; a copy of everything goes to `log`.
 

@@ -189,8 +189,9 @@ class TRLConfig:
         return build(cls, values)
 
     def to_dict(self) -> dict[str, Any]:
-        """Nested plain dicts, copied."""
-        return dataclasses.asdict(self)
+        """Two levels of plain dicts, copied; values that are objects (a model's config, say) stay objects."""
+        sections = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
+        return {name: copy.deepcopy(vars(section)) for name, section in sections.items()}
 
     def evolve(self, **changes: Any) -> TRLConfig:
         """A copy with nested changes merged in, e.g. `evolve(train=dict(seed=1))`; this one stays as it is."""

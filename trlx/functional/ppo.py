@@ -41,6 +41,8 @@ def value_loss_sum(
 
     Returns: (loss sum, scalar; clipped (B, R) bool, True where the clip decides the maximum).
     """
+    zero = torch.zeros((), dtype=values.dtype, device=values.device)
+    values, old_values, returns = (torch.where(mask, x, zero) for x in (values, old_values, returns))
     near = torch.maximum(torch.minimum(values, old_values + cliprange_value), old_values - cliprange_value)
     plain, clipped = (values - returns).square(), (near - returns).square()
     return 0.5 * masked_sum(torch.maximum(plain, clipped), mask), (clipped > plain) & mask

@@ -46,7 +46,7 @@ class CausalLMPolicy(nn.Module):
     def __init__(self, base_model: PreTrainedModel, num_layers_unfrozen: int = -1, cache_trunk: bool = True):
         super().__init__()
         self.base_model = base_model
-        self.v_head = make_head(base_model.config.get_text_config().hidden_size, 1)
+        self.v_head = make_head(self.hidden_size, 1)
         blocks = find_blocks(base_model)
         depth = freeze_bottom(base_model, num_layers_unfrozen)
         self.trunk = Trunk(base_model, depth) if depth > 0 and cache_trunk else None
@@ -55,7 +55,8 @@ class CausalLMPolicy(nn.Module):
 
     @property
     def hidden_size(self) -> int:
-        return self.base_model.config.get_text_config().hidden_size
+        """Width of the states that enter the output embeddings (OPT 350m projects them down first)."""
+        return int(self.base_model.get_output_embeddings().weight.shape[1])
 
     def forward(
         self,

@@ -177,6 +177,7 @@ class AcceleratePPOTrainer(AccelerateRLTrainer):
             clock["forward"] += time.perf_counter() - before
             return loss
 
+        rates = [float(rate) for rate in self.scheduler.get_last_lr()]  # those that this step uses
         self.engine.model.train()  # every dropout is 0; this lets gradient checkpointing work
         norm = self.engine.optimizer_step(batch, share)
         synchronise(self.accelerator.device)
@@ -191,7 +192,7 @@ class AcceleratePPOTrainer(AccelerateRLTrainer):
             "padding_percentage": 1.0 - tokens.item() / width,
             "time/forward": clock["forward"],
             "time/backward": backward,
-            **{f"learning_rate_group_{i}": rate for i, rate in enumerate(map(float, self.scheduler.get_last_lr()))},
+            **{f"learning_rate_group_{i}": rate for i, rate in enumerate(rates)},
         }
 
     def loss(self, part: Rollouts, collected: TokenStats) -> Tensor:

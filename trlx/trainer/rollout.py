@@ -112,11 +112,11 @@ class RolloutCollector:
 
     def _shape_scores(self, scores: Tensor, all_scores: Tensor, ended: Tensor) -> Tensor:
         """Clip, scale, and replace the scores of cut responses, in this order."""
-        self.moments.update(all_scores)
+        limit = self.method.cliprange_reward or float("inf")
+        scores = scores.clamp(-limit, limit)
+        self.moments.update(all_scores.clamp(-limit, limit))
         if self.ref_mean is None or self.ref_std is None:  # the first chunk's, of all ranks
             self.ref_mean, self.ref_std = self.moments.mean, self.moments.std
-        limit = self.method.cliprange_reward
-        scores = scores.clamp(-limit, limit) if limit else scores
         if self.method.scale_reward == "running":
             scores = scores / self.moments.std
         elif self.method.scale_reward == "ref":

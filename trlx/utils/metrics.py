@@ -40,8 +40,8 @@ class MetricsWriter:
 
     def keep(self, count: int) -> None:
         """Drop all but the first `count` lines, which a resumed run writes again."""
-        if self.count() > count:
-            lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
+        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True) if self.path.exists() else []
+        if len(lines) > count:  # a line that a kill tore counts too
             write_text(self.path, "".join(lines[:count]))
 
 

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LinearLR, LRScheduler
 
 from trlx.utils.errors import UserError, nearest
+from trlx.utils.strict import read_numbers
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
 SCHEDULERS: dict[str, type[LRScheduler]] = {
@@ -35,7 +36,7 @@ def _checked(kind: str, name: str, known: Mapping[str, type], kwargs: Mapping[st
 def make_optimizer(name: str, parameters: Iterable[nn.Parameter], kwargs: Mapping[str, Any]) -> Optimizer:
     """The optimizer over the parameters that train. Raises: UserError for an unknown name or keyword."""
     cls = _checked("optimizer", name, OPTIMIZERS, kwargs)
-    return cls([parameter for parameter in parameters if parameter.requires_grad], **kwargs)
+    return cls([parameter for parameter in parameters if parameter.requires_grad], **read_numbers(kwargs))
 
 
 def make_scheduler(name: str, optimizer: Optimizer, kwargs: Mapping[str, Any]) -> LRScheduler:
@@ -43,4 +44,4 @@ def make_scheduler(name: str, optimizer: Optimizer, kwargs: Mapping[str, Any]) -
     cls = _checked("scheduler", name, SCHEDULERS, kwargs)
     if name.lower() == "constant":
         kwargs = {"factor": 1.0, "total_iters": 0, **kwargs}
-    return cls(optimizer, **kwargs)
+    return cls(optimizer, **read_numbers(kwargs))

@@ -49,8 +49,8 @@ def coerce(value: Any, hint: Any, where: str) -> Any:
     expected = origin or hint
     if expected is float and not isinstance(value, bool):
         return _number(value, where)
-    if expected is int and isinstance(value, float) and value.is_integer():
-        return int(value)
+    if expected is int and isinstance(_as_number(value), float) and float(value).is_integer():
+        return int(float(value))
     if expected is tuple and isinstance(value, (list, tuple)):
         return tuple(value)
     if expected is int and isinstance(value, bool):
@@ -78,6 +78,20 @@ def _number(value: Any, where: str) -> float:
         return float(value)
     except (TypeError, ValueError):
         raise UserError(f"'{where}' must be a number, not {value!r}") from None
+
+
+def read_numbers(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy in which text that spells a number is one: YAML reads `1e-5` as text."""
+    return {key: _as_number(value) for key, value in values.items()}
+
+
+def _as_number(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return type(value)(_as_number(item) for item in value)
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
 
 
 def _spell(hint: Any) -> str:
