@@ -308,3 +308,19 @@ def test_a_missing_end_costs_what_was_asked(tmp_path: Path, tokenizer_folder: st
     ended = torch.tensor([0 in row[mask] for row, mask in zip(made.response, made.response_mask, strict=True)])
     assert made.scores.tolist() == [1.0 if end else -7.0 for end in ended.tolist()]
     assert not ended.all()
+
+
+def test_old_checkpoints_give_way(tmp_path: Path, tokenizer_folder: str) -> None:
+    run(ppo_config(tmp_path, tokenizer_folder, train__checkpoint_interval=2, train__keep_checkpoints=1))
+    assert len(list(tmp_path.glob("checkpoint_*"))) == 1
+
+
+def test_the_logged_learning_rate_is_the_one_the_step_used(tmp_path: Path, tokenizer_folder: str) -> None:
+    schedule = {"start_factor": 1.0, "end_factor": 0.5, "total_iters": 4}
+    config = ppo_config(
+        tmp_path, tokenizer_folder, train__epochs=1, scheduler__name="linear", scheduler__kwargs=schedule
+    )
+    run(config)
+    rates = [line["learning_rate_group_0"] for line in read_metrics(tmp_path / "logs") if "ratio" in line]
+    # 1e-3 falls by an eighth of itself a step.
+    assert rates[:2] == pytest.approx([1e-3, 8.75e-4])
