@@ -23,7 +23,7 @@ def test_pads_that_are_no_number_give_no_gradient() -> None:
 def test_a_rate_written_1e_5_is_a_number() -> None:
     optimizer = make_optimizer("adamw", torch.nn.Linear(1, 1).parameters(), {"lr": "1e-5", "betas": ["0.9", 0.95]})
     assert optimizer.param_groups[0]["lr"] == 1e-5
-    assert optimizer.param_groups[0]["betas"] == [0.9, 0.95]
+    assert tuple(optimizer.param_groups[0]["betas"]) == (0.9, 0.95)
 
 
 def test_a_model_config_stays_an_object_in_copies() -> None:
