@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,32 +10,11 @@ from torch import Tensor
 from trlx.functional.advantages import gae
 from trlx.functional.masking import masked_moments, mean_and_variance, whiten
 from trlx.functional.ppo import policy_loss_sum, value_loss_sum
-from trlx.utils.errors import UserError, nearest
+from trlx.utils.registry import Registry
 from trlx.utils.strict import build
 
-_METHODS: dict[str, type] = {}
-
-
-def register_method(name: str | type) -> Any:
-    """Class decorator that makes a method config known by its lower-cased name, or by the name given."""
-
-    def register(cls: type, key: str) -> type:
-        _METHODS[key.lower()] = cls
-        setattr(sys.modules[__name__], key, cls)
-        return cls
-
-    if isinstance(name, str):
-        given = name
-        decorate: Callable[[type], type] = lambda cls: register(cls, given)  # noqa: E731
-        return decorate
-    return register(name, name.__name__)
-
-
-def get_method(name: str) -> type:
-    """The config class registered as `name`, in any case. Raises: UserError naming the nearest known one."""
-    if name.lower() not in _METHODS:
-        raise UserError(f"unknown method '{name}'{nearest(name.lower(), _METHODS)}")
-    return _METHODS[name.lower()]
+_METHODS = Registry("method")
+register_method, get_method = _METHODS.register, _METHODS.find
 
 
 @dataclass

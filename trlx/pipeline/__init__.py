@@ -7,28 +7,10 @@ from typing import Any
 
 from torch.utils.data import DataLoader, Dataset
 
-from trlx.utils.errors import UserError, nearest
+from trlx.utils.registry import Registry
 
-_DATAPIPELINE: dict[str, type] = {}
-
-
-def register_datapipeline(name: str | type) -> Any:
-    """Class decorator that makes a pipeline known by its lower-cased name, or by the name given."""
-
-    def register(cls: type, key: str) -> type:
-        _DATAPIPELINE[key.lower()] = cls
-        return cls
-
-    if isinstance(name, str):
-        return lambda cls: register(cls, name)
-    return register(name, name.__name__)
-
-
-def get_pipeline(name: str) -> type:
-    """The pipeline registered as `name`, in any case. Raises: UserError naming the nearest known one."""
-    if name.lower() not in _DATAPIPELINE:
-        raise UserError(f"unknown pipeline '{name}'{nearest(name.lower(), _DATAPIPELINE)}")
-    return _DATAPIPELINE[name.lower()]
+_DATAPIPELINE = Registry("pipeline")
+register_datapipeline, get_pipeline = _DATAPIPELINE.register, _DATAPIPELINE.find
 
 
 @register_datapipeline

@@ -7,28 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 from trlx.data.configs import TRLConfig
-from trlx.utils.errors import UserError, nearest
+from trlx.utils.registry import Registry
 
-_TRAINERS: dict[str, type] = {}
-
-
-def register_trainer(name: str | type) -> Any:
-    """Class decorator that makes a trainer known by its lower-cased name, or by the name given."""
-
-    def register(cls: type, key: str) -> type:
-        _TRAINERS[key.lower()] = cls
-        return cls
-
-    if isinstance(name, str):
-        return lambda cls: register(cls, name)
-    return register(name, name.__name__)
-
-
-def get_trainer(name: str) -> Callable[..., Any]:
-    """The trainer registered as `name`, in any case. Raises: UserError naming the nearest known one."""
-    if name.lower() not in _TRAINERS:
-        raise UserError(f"unknown trainer '{name}'{nearest(name.lower(), _TRAINERS)}")
-    return _TRAINERS[name.lower()]
+_TRAINERS = Registry("trainer")
+register_trainer, get_trainer = _TRAINERS.register, _TRAINERS.find
 
 
 @register_trainer
