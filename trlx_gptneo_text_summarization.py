@@ -12,6 +12,7 @@ The reward model sits on the GPU after the PPO ranks where there is one, else it
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -20,7 +21,7 @@ from typing import Any, Literal
 import torch
 
 import trlx
-from evaluation.devices import choose_dtype
+from evaluation.devices import choose_dtype, existing_device
 from evaluation.policies import require_model
 from launch.outputs import DEFAULT_ROOT, default_under, fill_places
 from launch.stage import ranks
@@ -220,6 +221,9 @@ def claim_outputs(options: PPOOptions) -> str | None:
     if held and not options.overwrite and not options.resume:
         raise UserError(f"{held[0]} already holds a run: pass --overwrite to replace it or --resume to go on with it")
     found = find_resumable(folder) if options.resume else None
+    finished = [path for path in written if (path / "hf_model").is_dir()]
+    if options.resume and found is None and finished:
+        raise UserError(f"{finished[0]} holds a model but nothing to resume from: pass --overwrite to train it anew")
     if found is None:
         for path in held:
             if path.is_dir():
@@ -233,12 +237,13 @@ def claim_outputs(options: PPOOptions) -> str | None:
 
 def reward_device(given: str | None) -> str:
     """Where the reward model goes: as given, the GPU after the PPO ranks, or the main rank's own device."""
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if given is not None:
-        return given
-    if not torch.cuda.is_available():
+        return str(existing_device(given, gpus))
+    ranks_here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if gpus == 0:
         return "cpu"
-    ranks_here = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
-    return f"cuda:{ranks_here}" if torch.cuda.device_count() > ranks_here else "cuda:0"
+    return f"cuda:{ranks_here}" if gpus > ranks_here else "cuda:0"
 
 
 if __name__ == "__main__":

@@ -39,10 +39,11 @@ def choose_devices(reward: str | None = None, policy: str | None = None) -> Devi
     else:
         chosen = ("cpu", "cpu", "no GPU here: they share the processor")
     why = "as asked" if reward or policy else chosen[2]
-    return Devices(_device(reward or chosen[0], count), _device(policy or chosen[1], count), why)
+    return Devices(existing_device(reward or chosen[0], count), existing_device(policy or chosen[1], count), why)
 
 
-def _device(name: str, count: int) -> torch.device:
+def existing_device(name: str, count: int) -> torch.device:
+    """The device called `name`, on a machine with `count` GPUs. Raises: UserError when it is not there."""
     try:
         device = torch.device(name)
     except RuntimeError as error:

@@ -9,6 +9,7 @@ every stage is kept in `<root>/logs`.
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -32,6 +33,7 @@ from trlx.utils.files import write_json
 
 # What a demo writes below its root; `--overwrite` removes these and nothing else.
 OWNED = ("base", "data", "ckpts", "metadata", "logs", "results.json", "timing.json")
+MARKER = "demo.json"
 
 
 @dataclass
@@ -93,6 +95,8 @@ def claim_root(options: DemoOptions) -> None:
     """Make the root ready, or refuse. Raises: UserError when it holds a run and --overwrite was not given."""
     root = Path(options.root)
     held = [root / name for name in OWNED if (root / name).exists()]
+    if held and not (root / MARKER).exists():
+        raise UserError(f"{root} holds files that no demo wrote (no {MARKER}): name another --root or empty it")
     if held and not options.overwrite:
         raise UserError(f"{root} already holds a demo: pass --overwrite to replace it, or another --root")
     if root.resolve() == REPO:
@@ -113,6 +117,7 @@ def run_demo(options: DemoOptions, say: Callable[[str], None] = print) -> dict[s
         say(f"{machine.reason}: the same scripts run without it, in one process")
     environment = stage_environment(machine)
     remove_stale_locks(environment)
+    write_json(root / MARKER, dataclasses.asdict(options))
     seconds: dict[str, float] = {}
     steps = list(stages(options, machine))
     for number, (name, command) in enumerate(steps, start=1):

@@ -98,6 +98,8 @@ def claim_output(out: Path, overwrite: bool, resume: bool, stage_files: Sequence
     if held and not overwrite and not resume and not never_trained(out):
         raise UserError(f"{out} already holds a run: pass --overwrite to replace it or --resume to go on with it")
     checkpoint = last_whole_checkpoint(out) if held and resume else None
+    if held and resume and checkpoint is None and (out / "config.json").exists():
+        raise UserError(f"{out} holds a finished model and no checkpoint to resume from: --overwrite trains anew")
     if held and checkpoint is None:
         remove_stage_files(out, stage_files)
     out.mkdir(parents=True, exist_ok=True)

@@ -157,14 +157,14 @@ class StageTrainer(Trainer):
     def float32_weights(self) -> dict[str, Tensor]:
         """Name → float32 CPU tensor of the trained model: DeepSpeed's master weights where it keeps them. A collective.
 
-        Tied weights appear once. Only the main rank's answer is complete.
+        Tied weights appear once. Only the main rank's answer holds the parameters.
         """
         weights = {}
         kept = self.module.state_dict().keys()
-        read = master_weight if self.is_deepspeed_enabled else torch.Tensor.detach
         for name, weight in self.module.named_parameters():
-            value = read(weight) if weight.requires_grad else self.frozen_weights.get(name, weight)
-            weights[name] = value.detach().float().cpu()
+            whole = master_weight(weight) if self.is_deepspeed_enabled else weight.detach()
+            if is_main_rank():
+                weights[name] = self.frozen_weights.get(name, whole).float().cpu()
         buffers = {name: value.detach().cpu() for name, value in self.module.named_buffers() if name in kept}
         return weights | buffers
 

@@ -45,6 +45,7 @@ def load_reward_model(
         )
     if tokenizer.pad_token_id != model.config.pad_token_id:
         raise UserError(f"{path}: tokenizer and config.json name different pad tokens; make pad_token_id the same")
+    model.config.use_cache = False  # a score needs no keys and values of earlier tokens
     return model.to(device).eval(), tokenizer
 
 
@@ -60,6 +61,7 @@ def new_reward_model(path: str | os.PathLike[str]) -> tuple[PreTrainedModel, Pre
     if "score.weight" in missing:
         init_head(head)
     add_pad_token(model, tokenizer)
+    model.config.use_cache = False
     return model, tokenizer
 
 

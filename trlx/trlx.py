@@ -75,18 +75,15 @@ def train(
 
 def max_prompt_length(config: TRLConfig) -> int:
     """Tokens left for a prompt beside the longest response. Raises: UserError when there are none."""
-    gen_kwargs: dict[str, Any] = config.method.gen_kwargs  # type: ignore[attr-defined]
-    if "max_new_tokens" not in gen_kwargs:
-        raise UserError(
-            "method.gen_kwargs must have max_new_tokens: it sets how many of seq_length are left for prompts"
-        )
-    length = config.train.seq_length - gen_kwargs["max_new_tokens"]
-    if length < 1:
-        raise UserError(
-            f"train.seq_length ({config.train.seq_length}) must exceed "
-            f"method.gen_kwargs.max_new_tokens ({gen_kwargs['max_new_tokens']})"
-        )
-    return length
+    longest = 0
+    for name in ("gen_kwargs", "gen_experience_kwargs"):
+        options: dict[str, Any] | None = getattr(config.method, name)
+        if options is not None and "max_new_tokens" not in options:
+            raise UserError(f"method.{name} must have max_new_tokens: it sets how many of seq_length prompts may have")
+        longest = max(longest, options["max_new_tokens"] if options is not None else 0)
+    if config.train.seq_length <= longest:
+        raise UserError(f"train.seq_length ({config.train.seq_length}) must exceed max_new_tokens ({longest})")
+    return config.train.seq_length - longest
 
 
 def _global_batch(config: TRLConfig) -> int:

@@ -48,10 +48,10 @@ def one_step() -> None:
         train__batch_size=8 // world,
         train__minibatch_size=2,
         optimizer__name="sgd",
-        method__max_grad_norm=1.0,
+        method__max_grad_norm=None if MODE == "step-unclipped" else 1.0,
         model__num_layers_unfrozen=2,
     )
-    config.optimizer.kwargs = {"lr": 1.0}
+    config.optimizer.kwargs = {"lr": 1.0 if config.method.max_grad_norm else 0.01}
     trainer = AcceleratePPOTrainer(config, reward_fn=reward_fn)
     trainer.iter_count = 1  # the rollouts are invented, so ratio 1 is not to be expected
     rows = make_rollouts(8)
@@ -81,7 +81,7 @@ def run() -> None:
 
 if __name__ == "__main__":
     OUTPUT.mkdir(parents=True, exist_ok=True)
-    if MODE == "step":
+    if MODE.startswith("step"):
         one_step()
     else:
         run()

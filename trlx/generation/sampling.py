@@ -70,8 +70,10 @@ class _SampledLogprobs(LogitsProcessor):
 
     def finish(self, response: Tensor) -> Tensor:
         """(B, R) log-probabilities of `response`, once `generate` has returned it."""
-        self._close(response[:, len(self.columns)])
-        return torch.cat(self.columns, dim=1)
+        width = response.shape[1]
+        if len(self.columns) < width:
+            self._close(response[:, len(self.columns)])
+        return torch.cat(self.columns[:width], dim=1)  # generate may look one step past what it returns
 
 
 def check_gen_kwargs(gen_kwargs: Mapping[str, Any]) -> None:
@@ -101,7 +103,6 @@ def generate(
     eos_token_id: int,
     pad_token_id: int,
     with_logprobs: bool = False,
-    synced_gpus: bool = False,
 ) -> Generated:
     """Continue left-padded prompts.
 
@@ -111,7 +112,6 @@ def generate(
         gen_kwargs: transformers' generation options, e.g. max_new_tokens, do_sample, temperature.
         eos_token_id: ends a response. pad_token_id: fills after it; may equal `eos_token_id`.
         with_logprobs: also return the log-probabilities seen while sampling.
-        synced_gpus: keep every rank generating until the slowest is done (ZeRO-3 needs it).
     """
     settings = {"do_sample": False, "top_k": 0, "top_p": 1.0, **gen_kwargs}
     if not settings["do_sample"]:  # greedy decoding takes no sampling options
@@ -125,7 +125,6 @@ def generate(
         attention_mask=attention_mask,
         generation_config=config,
         logits_processor=LogitsProcessorList([recorder] if recorder else []),
-        synced_gpus=synced_gpus,
     )
     model.train(was_training)
     response = output[:, input_ids.shape[1] :]

@@ -186,7 +186,6 @@ class AccelerateRLTrainer(BaseRLTrainer):
                 eos_token_id=int(self.tokenizer.eos_token_id),
                 pad_token_id=int(self.tokenizer.pad_token_id),
                 with_logprobs=with_logprobs,
-                synced_gpus=self.engine.zero_stage == 3,
             )
 
     def learn(self) -> None:

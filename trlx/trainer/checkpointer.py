@@ -127,6 +127,8 @@ class Checkpointer:
             path, _ = self.engine.model.load_checkpoint(str(folder))
             if path is None:
                 raise UserError(f"{folder} holds no ZeRO shards: it was written without DeepSpeed; resume without it")
+            # Loading gives the optimizer new parameter groups, which the schedule must steer from now on.
+            self.engine.scheduler.optimizer = self.engine.optimizer
             return
         if not (folder / "pytorch_model.bin").exists():
             raise UserError(f"{folder} was written with DeepSpeed: resume with the launcher that wrote it")

@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from trlx.utils.distributed import start_process_group
+from trlx.utils.errors import UserError
 from trlx.utils.zero import master_weight
 
 T = TypeVar("T")
@@ -32,11 +33,13 @@ def make_accelerator(n_minibatches: int, minibatch_size: int, max_grad_norm: flo
     accelerator = Accelerator(gradient_accumulation_plugin=accumulation)
     plugin = accelerator.state.deepspeed_plugin
     if plugin is not None:
+        if plugin.zero_stage == 3:
+            raise UserError("PPO does not run under ZeRO stage 3 yet: set zero_stage to 2 in the accelerate config")
         plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = minibatch_size
         plugin.deepspeed_config["gradient_accumulation_steps"] = n_minibatches
         plugin.deepspeed_config["zero_allow_untested_optimizer"] = True
-        if max_grad_norm is not None:
-            plugin.deepspeed_config["gradient_clipping"] = max_grad_norm
+        # Left at "auto", accelerate would clip to 1.
+        plugin.deepspeed_config["gradient_clipping"] = max_grad_norm or 0.0
     return accelerator
 
 
@@ -59,15 +62,14 @@ class Engine:
     ):
         self.accelerator, self.module = accelerator, module
         self.is_deepspeed = accelerator.distributed_type == DistributedType.DEEPSPEED
+        if _offloads(accelerator) and not isinstance(optimizer, (torch.optim.Adam, torch.optim.AdamW)):
+            raise UserError(
+                "with offload_optimizer_device optimizer.name must be adam or adamw: DeepSpeed has no other"
+            )
         # The schedule is not handed over: accelerate would step it once a rank.
         self.scheduler = scheduler
         self.model, self.optimizer = accelerator.prepare(module, optimizer)
         self.max_grad_norm = float("inf") if max_grad_norm is None else max_grad_norm
-
-    @property
-    def zero_stage(self) -> int:
-        """DeepSpeed's ZeRO stage; 0 without DeepSpeed."""
-        return self.accelerator.state.deepspeed_plugin.zero_stage if self.is_deepspeed else 0
 
     def optimizer_step(self, microbatches: Iterable[T], loss: Callable[[T], Tensor]) -> float:
         """One optimizer step.
@@ -99,12 +101,24 @@ class Engine:
     def float32_state(self, part: nn.Module) -> dict[str, Tensor]:
         """The state dict of a part of the model in float32, from the master weights where precision is mixed.
 
-        Every rank must call it; the tensors are on the CPU.
+        Every rank must call it; only the main rank gets an answer, on the CPU, the others an empty dict. Frozen weights
+        are those the run used: rounded, where DeepSpeed trains in 16 bit.
         """
-        read = master_weight if self.is_deepspeed else torch.Tensor.detach
-        masters = {id(p): read(p).float().cpu() for p in part.parameters()}
+        masters = {}
+        for parameter in part.parameters():
+            whole = master_weight(parameter) if self.is_deepspeed else parameter.detach()
+            if self.accelerator.is_main_process:
+                masters[id(parameter)] = whole.float().cpu()
+        if not masters:
+            return {}
         state = part.state_dict(keep_vars=True)
         return {name: masters.get(id(value), value.detach().cpu()) for name, value in state.items()}
+
+
+def _offloads(accelerator: Accelerator) -> bool:
+    """Whether DeepSpeed keeps the optimizer's state on the CPU, with an Adam of its own."""
+    plugin = accelerator.state.deepspeed_plugin
+    return plugin is not None and plugin.offload_optimizer_device not in (None, "none")
 
 
 def synchronise(device: torch.device) -> None:

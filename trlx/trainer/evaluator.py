@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list, gather_object
+from accelerate.utils import gather_object
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -20,7 +20,7 @@ from transformers import PreTrainedTokenizerBase
 
 from trlx.generation.sampling import Generated
 from trlx.pipeline.offline_pipeline import PromptPipeline
-from trlx.trainer.scoring import RewardFn, Texts, call_reward_fn, decode
+from trlx.trainer.scoring import RewardFn, Texts, call_reward_fn, decode, on_main_rank
 
 SHOWN = 3
 
@@ -48,24 +48,23 @@ class Evaluator:
         self.reward_fn, self.metric_fn = reward_fn, metric_fn
 
     def run(self, title: str) -> tuple[dict[str, float], pd.DataFrame]:
-        """(statistics, the same on every rank; the samples, on the main rank). Every rank must call it."""
+        """(statistics, samples), the same on every rank. Every rank must call it."""
         start = time.perf_counter()
         texts, lengths, ended = self._generate_share()
         parts: list[Texts] = gather_object([texts])
         ranks: list[list[int]] = gather_object([lengths])
         ends: list[list[bool]] = gather_object([ended])
-        stats: dict[str, float] = {"time/generate": time.perf_counter() - start}
-        table = pd.DataFrame()
-        if self.accelerator.is_main_process:
-            joined = Texts.join([part for part in parts if part.outputs])
-            table, scored = self._score(joined)
-            stats |= scored
+        generated = time.perf_counter() - start
+
+        def judge() -> tuple[dict[str, float], pd.DataFrame]:
+            table, stats = self._score(Texts.join([part for part in parts if part.outputs]))
+            stats["time/generate"] = generated
             stats["eval/response_length"] = float(np.mean([n for rank in ranks for n in rank]))
             stats["eval/eos_rate"] = float(np.mean([end for rank in ends for end in rank]))
             show(table.head(SHOWN), title, stats)
-        box = [stats]
-        broadcast_object_list(box)
-        return box[0], table
+            return stats, table
+
+        return on_main_rank(self.accelerator, judge)
 
     @torch.no_grad()
     def _generate_share(self) -> tuple[Texts, list[int], list[bool]]:

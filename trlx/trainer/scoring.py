@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from trlx.generation.sampling import Generated
 
+T = TypeVar("T")
 RewardFn = Callable[..., Any]
 
 
@@ -69,10 +70,21 @@ def score_all_ranks(
     Returns: (scores of this rank's responses (B,), scores of all ranks' responses), float32 on the CPU.
     """
     parts: list[Texts] = gather_object([texts])
+    numbers = on_main_rank(accelerator, lambda: call_reward_fn(reward_fn, tokenizer, Texts.join(parts)))
+    start = sum(len(part.outputs) for part in parts[: accelerator.process_index])
+    scores = torch.tensor(numbers, dtype=torch.float32)
+    return scores[start : start + len(texts.outputs)], scores
+
+
+def on_main_rank(accelerator: Accelerator, act: Callable[[], T]) -> T:
+    """Run a user's function on the main rank; every rank returns its result, or raises its error.
+
+    Every rank must call it; none is left waiting when the function fails.
+    """
     answer: list[Any] = [None, None]
     if accelerator.is_main_process:
         try:
-            answer[0] = call_reward_fn(reward_fn, tokenizer, Texts.join(parts))
+            answer[0] = act()
         except Exception as error:
             if accelerator.num_processes == 1:
                 raise
@@ -80,9 +92,7 @@ def score_all_ranks(
     broadcast_object_list(answer)
     if answer[1] is not None:
         raise RuntimeError(f"the reward function failed on the main rank: {answer[1]}")
-    start = sum(len(part.outputs) for part in parts[: accelerator.process_index])
-    scores = torch.tensor(answer[0], dtype=torch.float32)
-    return scores[start : start + len(texts.outputs)], scores
+    return answer[0]
 
 
 def call_reward_fn(reward_fn: RewardFn, tokenizer: PreTrainedTokenizerBase, texts: Texts) -> list[float]:
