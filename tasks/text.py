@@ -70,7 +70,8 @@ def split_prompt(prompt: str) -> tuple[str, str, str]:
 
 def token_ids(tokenizer: Any, text: str) -> list[int]:
     """The ids of a text with no special tokens added."""
-    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+    # Not verbose: a text longer than the model takes is about to be cut, which needs no warning.
+    return list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
 
 def truncate_prompt(prompt: str, tokenizer: Any, max_tokens: int) -> str:
