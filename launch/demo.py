@@ -94,13 +94,13 @@ def _option(name: str, value: int | None) -> list[str]:
 def claim_root(options: DemoOptions) -> None:
     """Make the root ready, or refuse. Raises: UserError when it holds a run and --overwrite was not given."""
     root = Path(options.root)
+    if root.resolve() == REPO:
+        raise UserError("--root is the repository itself, which holds real runs: name a folder below runs/")
     held = [root / name for name in OWNED if (root / name).exists()]
     if held and not (root / MARKER).exists():
         raise UserError(f"{root} holds files that no demo wrote (no {MARKER}): name another --root or empty it")
     if held and not options.overwrite:
         raise UserError(f"{root} already holds a demo: pass --overwrite to replace it, or another --root")
-    if root.resolve() == REPO:
-        raise UserError("--root is the repository itself, which holds real runs: name a folder below runs/")
     for path in held:
         if path.is_dir():
             shutil.rmtree(path)

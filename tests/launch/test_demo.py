@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from launch.demo import DemoOptions, claim_root, stages
+from launch.demo import MARKER, DemoOptions, claim_root, stages
 from launch.local import Machine
 from launch.outputs import REPO
 from trlx.utils.errors import UserError
@@ -31,10 +31,13 @@ def test_every_stage_reads_a_config_that_exists_and_writes_below_the_root(tmp_pa
 def test_an_earlier_demo_is_replaced_only_on_request_and_nothing_else_with_it(tmp_path: Path) -> None:
     (tmp_path / "ckpts").mkdir()
     (tmp_path / "mine.txt").write_text("keep")
+    with pytest.raises(UserError, match="no demo wrote"):
+        claim_root(DemoOptions(root=str(tmp_path), overwrite=True))
+    (tmp_path / MARKER).write_text("{}")
     with pytest.raises(UserError, match="--overwrite"):
         claim_root(DemoOptions(root=str(tmp_path)))
     claim_root(DemoOptions(root=str(tmp_path), overwrite=True))
-    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [MARKER, "mine.txt"]
 
 
 def test_the_repository_itself_is_no_place_for_a_demo() -> None:

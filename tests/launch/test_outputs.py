@@ -69,8 +69,16 @@ def test_resume_takes_the_newest_whole_checkpoint(tmp_path: Path) -> None:
 
 def test_resume_without_a_whole_checkpoint_begins_again(tmp_path: Path) -> None:
     out = written_run(tmp_path / "out", broken=3)
+    (out / "config.json").unlink()  # without it there is no finished model
     assert claim_output(out, overwrite=False, resume=True) is None
     assert not (out / "checkpoint-3").exists()
+
+
+def test_resume_never_removes_a_finished_model(tmp_path: Path) -> None:
+    out = written_run(tmp_path / "out", broken=3)
+    with pytest.raises(UserError, match="finished model and no checkpoint"):
+        claim_output(out, overwrite=False, resume=True)
+    assert (out / "config.json").exists()
 
 
 def test_both_options_at_once_are_refused(tmp_path: Path) -> None:

@@ -280,7 +280,7 @@ def test_rollouts_are_exported_as_they_were_sampled(tmp_path: Path, tokenizer_fo
     ("overrides", "message"),
     [
         ({"train__minibatch_size": 3}, "must be a multiple of train.minibatch_size"),
-        ({"train__seq_length": 8}, "must exceed method.gen_kwargs.max_new_tokens"),
+        ({"train__seq_length": 8}, "must exceed max_new_tokens"),
         ({"model__num_layers_unfrozen": 9}, "num_layers_unfrozen is 9 but the model has 4 layers"),
         (
             {"method__gen_kwargs__temprature": 1},
