@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -50,6 +51,13 @@ def without_deepspeed() -> str:
     return ""
 
 
+def free_port() -> int:
+    """A port on loopback that nobody listens on, so that two runs on one machine do not meet."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 def python_command(module_or_script: Sequence[str]) -> list[str]:
     """A single process of this interpreter."""
     return [sys.executable, *module_or_script]
@@ -61,6 +69,7 @@ def trainer_command(machine: Machine, script: str, options: Sequence[str]) -> li
     if not machine.deepspeed:
         return python_command([path, *options, "--deepspeed", "null"])
     launcher = [sys.executable, "-m", "deepspeed.launcher.runner", "--master_addr", "127.0.0.1"]
+    launcher += ["--master_port", str(free_port())]
     return [*launcher, "--num_accelerators", str(machine.processes), path, *options]
 
 
@@ -70,6 +79,7 @@ def ppo_command(machine: Machine, config_file: str, options: Sequence[str]) -> l
     if not machine.deepspeed:
         return python_command([path, *options])
     launcher = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(REPO / config_file)]
+    launcher += ["--main_process_port", str(free_port())]
     return [*launcher, "--num_processes", str(machine.processes), path, *options]
 
 
