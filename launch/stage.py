@@ -14,7 +14,6 @@ import dataclasses
 import json
 import os
 import shutil
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -28,8 +27,8 @@ from transformers import PreTrainedModel, TrainingArguments, set_seed
 
 from launch.local import without_deepspeed
 from launch.outputs import DEFAULT_ROOT, RUN_FILE, checkpoint_step, claim_output
-from trlx.utils.distributed import is_main_rank, start_process_group
-from trlx.utils.errors import EXIT_USER_ERROR, UserError, nearest
+from trlx.utils.distributed import from_main_rank, is_main_rank, start_process_group
+from trlx.utils.errors import UserError, nearest
 from trlx.utils.files import fsync_tree, fsync_tree_top, write_json, write_text
 from trlx.utils.metrics import METRICS_FILE, read_metrics
 
@@ -153,7 +152,7 @@ def begin_stage(name: str, options: StageOptions, out: Path, metrics: Sequence[s
         cannot be used.
     """
     check_options(options, metrics)
-    checkpoint = _claim_on_main_rank(out, options)
+    checkpoint = from_main_rank(lambda: _claim(out, options))
     precision, precision_note = settle_precision(options.precision)
     deepspeed, deepspeed_note = settle_deepspeed(options.deepspeed)
     stage = Stage(name, out, training_arguments(options, out, precision, deepspeed), checkpoint)
@@ -191,20 +190,10 @@ def check_options(options: StageOptions, metrics: Sequence[str]) -> None:
             raise UserError(f"--{name} must be above 0, not {getattr(options, name)}")
 
 
-def _claim_on_main_rank(out: Path, options: StageOptions) -> Path | None:
-    """`claim_output` on the main rank; every rank learns the outcome, and all stop when it was refused."""
-    checkpoint, refusal = None, None
-    if is_main_rank():
-        try:
-            checkpoint = claim_output(out, options.overwrite, options.resume)
-            _forget_metrics_after(out, checkpoint_step(checkpoint) if checkpoint else -1)
-        except UserError as error:
-            refusal = str(error)
-    checkpoint, refusal = gather_objects((checkpoint, refusal))[0]
-    if refusal is not None and not is_main_rank():
-        sys.exit(EXIT_USER_ERROR)  # the main rank prints the line
-    if refusal is not None:
-        raise UserError(refusal)
+def _claim(out: Path, options: StageOptions) -> Path | None:
+    """`claim_output`, and the metrics of steps that will be run again dropped. Call on the main rank only."""
+    checkpoint = claim_output(out, options.overwrite, options.resume)
+    _forget_metrics_after(out, checkpoint_step(checkpoint) if checkpoint else -1)
     return checkpoint
 
 

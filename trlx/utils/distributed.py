@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -10,7 +11,7 @@ import torch
 import torch.distributed as dist
 from accelerate import PartialState
 
-from trlx.utils.errors import UserError
+from trlx.utils.errors import EXIT_USER_ERROR, UserError
 
 T = TypeVar("T")
 
@@ -39,8 +40,9 @@ def start_process_group() -> PartialState:
 
 
 def from_main_rank(act: Callable[[], T]) -> T:
-    """Run `act` on the main rank; every rank returns its result, or raises the UserError that it raised.
+    """Run `act` on the main rank; every rank returns its result.
 
+    When it raises UserError the main rank raises it, which prints its one line, and the others exit with its code.
     A collective: every rank must call it. The result must pickle.
     """
     outcome: list[Any] = [None, None]
@@ -51,6 +53,8 @@ def from_main_rank(act: Callable[[], T]) -> T:
             outcome[1] = error
     if dist.is_initialized():
         dist.broadcast_object_list(outcome)
+    if outcome[1] is not None and not is_main_rank():
+        sys.exit(EXIT_USER_ERROR)
     if outcome[1] is not None:
         raise outcome[1]
     return outcome[0]
