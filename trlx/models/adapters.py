@@ -1,0 +1,92 @@
+"""peft adapters: a base model that stays frozen, with a few weights beside it that train.
+
+peft is imported where it is used, so that only those who ask for adapters need it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from trlx.utils.errors import UserError, nearest
+
+ADAPTER_FILE = "adapter_config.json"
+
+
+def read_peft_config(given: Any) -> Any:
+    """A peft config from itself or from a dict with `peft_type` and its options.
+
+    Raises: UserError when peft is not installed or the dict cannot be one.
+    """
+    peft = _peft()
+    if isinstance(given, peft.PeftConfig):
+        return given
+    if not isinstance(given, Mapping) or "peft_type" not in given:
+        raise UserError("model.peft_config must be a peft config or a dict with 'peft_type', e.g. LORA")
+    kind = getattr(given["peft_type"], "value", given["peft_type"])
+    known = {str(getattr(name, "value", name)): cls for name, cls in peft.mapping.PEFT_TYPE_TO_CONFIG_MAPPING.items()}
+    if kind not in known:
+        raise UserError(f"unknown model.peft_config.peft_type '{kind}'{nearest(str(kind), known)}")
+    options = {name: value for name, value in given.items() if name != "peft_type"}
+    fields = known[kind].__dataclass_fields__
+    for name in options:
+        if name not in fields:
+            raise UserError(f"unknown key 'model.peft_config.{name}'{nearest(name, fields)}")
+    return known[kind](**options)
+
+
+def add_adapters(model: Any, peft_config: Any) -> Any:
+    """The model with fresh adapters, which alone train; the model itself when `peft_config` is None."""
+    if peft_config is None:
+        return model
+    config = read_peft_config(peft_config)
+    config.task_type = config.task_type or ("SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM")
+    return _peft().get_peft_model(model, config)
+
+
+def load_adapters(source: str | os.PathLike[str], load: Callable[[Any], Any]) -> Any:
+    """The model of a folder that may hold adapters only, whose base model is then loaded from where they say."""
+    if not (Path(source) / ADAPTER_FILE).exists():
+        return load(source)
+    peft = _peft()
+    config = peft.PeftConfig.from_pretrained(str(source))
+    return peft.PeftModel.from_pretrained(load(config.base_model_name_or_path), str(source), is_trainable=True)
+
+
+def is_adapted(model: nn.Module) -> bool:
+    """Whether the model is peft's."""
+    return type(model).__module__.partition(".")[0] == "peft"
+
+
+def bare_model(model: Any) -> Any:
+    """transformers' own model within peft's wrapper (with the adapters in its layers), or the model itself."""
+    return model.get_base_model() if is_adapted(model) else model
+
+
+def learns_a_prompt(model: Any) -> bool:
+    """Whether the adapters are virtual tokens before the prompt rather than weights in the layers."""
+    return is_adapted(model) and model.active_peft_config.is_prompt_learning
+
+
+class AdapterOff:
+    """The reference of an adapted model: the same model with its adapters disabled for one call."""
+
+    def __init__(self, model: Any):
+        self._model = model
+
+    def in_place(self) -> contextlib.AbstractContextManager[Any]:
+        """Within the block, the model runs without its adapters."""
+        return self._model.disable_adapter()
+
+
+def _peft() -> Any:
+    try:
+        import peft
+    except ImportError as error:
+        raise UserError("model.peft_config needs the package peft: pip install peft") from error
+    return peft

@@ -1,0 +1,137 @@
+"""A transformers model with further parts of its own (heads, branches, a reference), saved and loaded as one.
+
+The base model is saved in transformers' own format, so that it loads without this package; the parts around it lie
+beside it in `heads.safetensors`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from trlx.models.adapters import add_adapters, bare_model, is_adapted, load_adapters
+from trlx.utils.errors import UserError
+from trlx.utils.pretrained import load_model, without_dropout
+
+HEADS_FILE = "heads.safetensors"
+# Parts that are copies made at construction, never saved: they follow from the base model.
+_DERIVED = ("frozen_head.",)
+
+
+class PreTrainedModelWrapper(nn.Module):
+    """Base of the models with heads.
+
+    Args:
+        base_model: transformers' model, plain or with peft adapters.
+
+    Attributes:
+        base_model: the same.
+        forward_kwargs: names that the base model's `forward` takes.
+    """
+
+    _auto_model_parent_class: ClassVar[Any] = None
+    _supported_args: ClassVar[tuple[str, ...]] = ()  # keyword arguments of the constructor
+
+    def __init__(self, base_model: PreTrainedModel):
+        super().__init__()
+        self.base_model = base_model
+        self.forward_kwargs = list(inspect.signature(bare_model(base_model).forward).parameters)
+
+    @classmethod
+    def from_config(cls, config: PreTrainedConfig, **kwargs: Any) -> Any:
+        """With random weights, float32 unless `dtype` says otherwise; constructor's keywords as in `from_pretrained`."""
+        own, rest = cls._split_kwargs(kwargs)
+        dtype = rest.pop("dtype", torch.float32)
+        peft_config = rest.pop("peft_config", None)
+        base = cls._auto_model_parent_class.from_config(without_dropout(config), dtype=dtype, **rest)
+        return cls(add_adapters(base, peft_config), **own)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike[str] | PreTrainedModel,
+        revision: str | None = None,
+        peft_config: Any = None,
+        **kwargs: Any,
+    ) -> Any:
+        """A folder, hub id or model in memory, with its saved heads where there are any.
+
+        Args:
+            revision: of a hub id.
+            peft_config: a peft config or a dict of one; adapters are added to the base model.
+            kwargs: the constructor's own, and further ones of transformers' `from_pretrained`; `dtype` is float32
+                unless given.
+
+        Raises: UserError when nothing can be loaded.
+        """
+        own, rest = cls._split_kwargs(kwargs)
+        source = pretrained_model_name_or_path
+        if isinstance(source, nn.Module):
+            base, folder = source, None
+        elif isinstance(source, (str, os.PathLike)):
+            folder = Path(source)
+            dtype = rest.pop("dtype", torch.float32)
+            if revision is not None:
+                rest["revision"] = revision
+            base = load_adapters(source, lambda path: load_model(cls._auto_model_parent_class, path, dtype, **rest)[0])
+        else:
+            raise UserError(f"from_pretrained takes a folder, a hub id or a transformers model, not {type(source)}")
+        model = cls(base if is_adapted(base) else add_adapters(base, peft_config), **own)
+        if folder is not None and (folder / HEADS_FILE).exists():
+            model.load_heads(folder)
+        return model
+
+    @classmethod
+    def _split_kwargs(cls, kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """(the constructor's, the rest)."""
+        own = {name: value for name, value in kwargs.items() if name in cls._supported_args}
+        return own, {name: value for name, value in kwargs.items() if name not in own}
+
+    def save_pretrained(self, directory: str | os.PathLike[str], state_dict: Mapping[str, Tensor] | None = None) -> None:
+        """Write the base model in its own format, and the heads beside it.
+
+        Args:
+            state_dict: of the whole wrapper, to write instead of its present weights.
+        """
+        whole = dict(self.state_dict()) if state_dict is None else dict(state_dict)
+        prefix = "base_model."
+        base = {name.removeprefix(prefix): value for name, value in whole.items() if name.startswith(prefix)}
+        self.base_model.save_pretrained(str(directory), state_dict=base)
+        save_heads(directory, whole)
+
+    def load_heads(self, folder: str | os.PathLike[str]) -> None:
+        """Read the heads that `save_pretrained` wrote. Raises: UserError when they are of another shape."""
+        saved = load_file(Path(folder) / HEADS_FILE)
+        wanted = {name for name in self.state_dict() if is_head(name)}
+        if set(saved) != wanted:
+            found = sorted({name.split(".")[0] for name in saved})
+            raise UserError(f"{folder}: its heads ({', '.join(found)}) are not those of {type(self).__name__}")
+        self.load_state_dict(saved, strict=False)
+
+    def generate(self, *args: Any, **kwargs: Any) -> Any:
+        """The base model's `generate`."""
+        return self.base_model.generate(*args, **kwargs)  # type: ignore[operator]
+
+    def get_compatible_forward_kwargs(self, **kwargs: Any) -> dict[str, Any]:
+        """Those of the keyword arguments that the base model's `forward` takes."""
+        return {name: value for name, value in kwargs.items() if name in self.forward_kwargs}
+
+
+def is_head(name: str) -> bool:
+    """Whether a wrapper's weight of this name is saved beside the base model."""
+    return not name.startswith(("base_model.", *_DERIVED))
+
+
+def save_heads(directory: str | os.PathLike[str], state_dict: Mapping[str, Tensor]) -> None:
+    """Write the weights of a wrapper's state dict that are not the base model's; nothing when there are none."""
+    heads = {name: value.detach().clone().contiguous() for name, value in state_dict.items() if is_head(name)}
+    if heads:
+        save_file(heads, Path(directory) / HEADS_FILE)
