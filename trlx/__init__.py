@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from trlx.trlx import train
+    from trlx.utils import logging
 
-__all__ = ["train"]
+__all__ = ["logging", "train"]
 
 
 def __getattr__(name: str) -> Any:
@@ -16,4 +17,8 @@ def __getattr__(name: str) -> Any:
         from trlx.trlx import train
 
         return train
+    if name == "logging":
+        from trlx.utils import logging
+
+        return logging
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

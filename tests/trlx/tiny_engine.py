@@ -19,7 +19,7 @@ from transformers import (
 
 from trlx.data.configs import TRLConfig
 from trlx.data.default_configs import default_ppo_config
-from trlx.data.rollout import Rollouts
+from trlx.data.ppo_types import PPORLElement
 
 EOS, VOCAB, LAYERS = 0, 257, 4
 END = "<|endoftext|>"
@@ -134,25 +134,30 @@ def ppo_config(folder: Path, tokenizer_folder: Path | str, **overrides: Any) -> 
     return config
 
 
-def make_rollouts(rows: int = 8, prompt: int = 6, response: int = 5, seed: int = 0) -> Rollouts:
+def make_rollouts(rows: int = 8, prompt: int = 6, response: int = 5, seed: int = 0) -> list[PPORLElement]:
     """Invented rollouts of ragged lengths with advantages and returns, ready for an optimizer step."""
     generator = torch.Generator().manual_seed(seed)
 
-    def noise(*shape: int) -> torch.Tensor:
-        return torch.randn(*shape, generator=generator)
+    def noise(length: int) -> torch.Tensor:
+        return torch.randn(length, generator=generator)
 
-    query_mask = torch.arange(prompt) >= torch.arange(rows).unsqueeze(1) % prompt
-    response_mask = torch.arange(response) <= torch.arange(rows).unsqueeze(1) % response
-    return Rollouts(
-        query=torch.randint(1, VOCAB, (rows, prompt), generator=generator) * query_mask,
-        query_mask=query_mask,
-        response=torch.randint(1, VOCAB, (rows, response), generator=generator) * response_mask,
-        response_mask=response_mask,
-        logprobs=-5.5 + 0.1 * noise(rows, response),
-        ref_logprobs=-5.5 + 0.1 * noise(rows, response),
-        values=0.1 * noise(rows, response),
-        scores=noise(rows),
-        rewards=noise(rows, response) * response_mask,
-        advantages=noise(rows, response) * response_mask,
-        returns=noise(rows, response) * response_mask,
-    )
+    def ids(length: int) -> torch.Tensor:
+        return torch.randint(1, VOCAB, (length,), generator=generator)
+
+    elements = []
+    for row in range(rows):
+        length = 1 + row % response
+        elements.append(
+            PPORLElement(
+                query_tensor=ids(prompt - row % prompt),
+                response_tensor=ids(length),
+                logprobs=-5.5 + 0.1 * noise(length),
+                values=0.1 * noise(length),
+                rewards=noise(length),
+                ref_logprobs=-5.5 + 0.1 * noise(length),
+                advantages=noise(length),
+                returns=noise(length),
+                clean=True,
+            )
+        )
+    return elements

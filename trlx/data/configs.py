@@ -33,10 +33,12 @@ class ModelConfig(_Section):
 
     Args:
         model_path: a folder, a hub id, or a transformers config object (then weights are random).
-        model_arch_type: "causal".
-        num_layers_unfrozen: top blocks that train; -1 trains everything, 0 the value head alone.
-        peft_config: must be null (adapters are not available yet).
+        model_arch_type: "causal", or "seq2seq" for an encoder-decoder such as T5.
+        num_layers_unfrozen: top blocks that train; -1 trains everything, 0 the heads alone.
+        peft_config: a peft config or a dict of one (`peft_type: LORA, r: 8, ...`); only the adapters train then.
         model_extra_configs: further keyword arguments of `from_pretrained`.
+        critic_path: PPO only: a reward model's folder or hub id, from which a critic of its own starts; null puts the
+            critic on the policy.
     """
 
     model_path: Any
@@ -44,6 +46,7 @@ class ModelConfig(_Section):
     num_layers_unfrozen: int = -1
     peft_config: Any = None
     model_extra_configs: dict[str, Any] = field(default_factory=dict)
+    critic_path: str | None = None
 
 
 @dataclass

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from trlx.functional.advantages import gae
-from trlx.functional.masking import masked_moments, mean_and_variance, whiten
+from trlx.functional.masking import masked_moments, masked_spread, masked_sum, mean_and_variance, whiten
 from trlx.functional.ppo import policy_loss_sum, value_loss_sum
 from trlx.utils.registry import Registry
 from trlx.utils.strict import build
@@ -52,12 +53,15 @@ class PPOConfig(MethodConfig):
             else leaves them.
         ref_mean: mean of scores to report against; null takes the first chunk's.
         ref_std: standard deviation for "ref"; null takes the first chunk's.
-        cliprange_reward: scores are clipped to ± this before scaling.
+        cliprange_reward: scores are clipped to ± this before scaling; null leaves them.
         gen_kwargs: transformers' generation options, for evaluation and rollouts.
         gen_experience_kwargs: replaces `gen_kwargs` in rollouts when given.
-        num_value_layers_unfrozen: must be 0 (a value branch of its own is not available yet).
+        num_value_layers_unfrozen: 0 for a value head on the policy's last hidden state; n > 0 for a branch that
+            has copies of the top n blocks to itself. A critic of its own is `model.critic_path`.
         missing_eos_penalty: score that replaces a response's own when it was cut before its end; null leaves it.
         max_grad_norm: gradients are clipped to this global norm; null leaves them.
+        target_kl: end a phase's training when an optimizer step's mean `policy/approx_kl` (nats a token, to the policy
+            that wrote the rollouts) exceeds this; null never does.
         cache_trunk: keep the output of the frozen bottom blocks for a phase, so that training runs only the others.
     """
 
@@ -75,22 +79,38 @@ class PPOConfig(MethodConfig):
     scale_reward: str | None
     ref_mean: float | None
     ref_std: float | None
-    cliprange_reward: float
+    cliprange_reward: float | None
     gen_kwargs: dict[str, Any]
     gen_experience_kwargs: dict[str, Any] | None = None
     num_value_layers_unfrozen: int = 0
     missing_eos_penalty: float | None = None
     max_grad_norm: float | None = None
+    target_kl: float | None = None
     cache_trunk: bool = True
 
     def get_advantages_and_returns(
-        self, values: Tensor, rewards: Tensor, response_mask: Tensor, use_whitening: bool = True
+        self,
+        values: Tensor,
+        rewards: Tensor,
+        response_length: int | None = None,
+        use_whitening: bool = True,
+        mask: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Advantages (whitened over this call's real tokens) and returns, both (B, R); see `trlx.functional`."""
-        advantages, returns = gae(rewards, values, response_mask, self.gamma, self.lam)
+        """Advantages and returns, both (B, R); see `gae`.
+
+        Args:
+            values, rewards: (B, R).
+            response_length: how many of the R places are real, in every row; None for all.
+            use_whitening: scale the advantages to mean 0 and variance 1 over this call's real tokens.
+            mask: (B, R), True = real response token; instead of `response_length`, for rows of different lengths.
+        """
+        if mask is None:
+            mask = torch.ones_like(values, dtype=torch.bool)
+            mask[:, response_length:] = response_length is None
+        advantages, returns = gae(rewards, values, mask, self.gamma, self.lam)
         if use_whitening:
-            mean, variance = mean_and_variance(*masked_moments(advantages, response_mask))
-            advantages = whiten(advantages, response_mask, mean, variance)
+            mean, variance = mean_and_variance(*masked_moments(advantages, mask))
+            advantages = whiten(advantages, mask, mean, variance)
         return advantages.detach(), returns
 
     def loss(
@@ -102,18 +122,36 @@ class PPOConfig(MethodConfig):
         advantages: Tensor,
         returns: Tensor,
         mask: Tensor,
-    ) -> tuple[Tensor, dict[str, float]]:
-        """The PPO loss of one batch, a mean over its real tokens, and its parts. All arguments are (B, R)."""
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The PPO loss of one batch, a mean over its real tokens, and flat statistics over them (scalar tensors).
+
+        Args:
+            logprobs, values: (B, R) of the policy in training. mask: (B, R), True or 1 = real response token.
+            old_logprobs, old_values: (B, R) of the policy that wrote the responses. advantages, returns: (B, R).
+        """
         mask = mask.bool()
         count = mask.sum().clamp(min=1)
-        policy, _, clipped = policy_loss_sum(logprobs, old_logprobs, advantages, mask, self.cliprange)
+        policy, ratio, clipped = policy_loss_sum(logprobs, old_logprobs, advantages, mask, self.cliprange)
         value, value_clipped = value_loss_sum(values, old_values, returns, mask, self.cliprange_value)
         loss = (policy + self.vf_coef * value) / count
-        stats = {
-            "losses/total_loss": loss.item(),
-            "losses/policy_loss": (policy / count).item(),
-            "losses/value_loss": (value / count).item(),
-            "policy/clipfrac": (clipped.sum() / count).item(),
-            "values/clipfrac": (value_clipped.sum() / count).item(),
-        }
-        return loss, stats
+        with torch.no_grad():
+            log_ratio = logprobs - old_logprobs
+            error = values - returns
+            means = {
+                "values/values_error": error.square(),
+                "values/values_mape_error": error.abs() / returns.abs().clamp(min=1e-2),
+                "values/clipfrac": value_clipped,
+                "policy/approx_kl": ratio - 1.0 - log_ratio,
+                "policy/clipfrac": clipped,
+                "policy/log_ratio_gap": log_ratio.abs(),
+                "ratio": ratio,
+            }
+            stats = {
+                "losses/total_loss": loss,
+                "losses/policy_loss": policy / count,
+                "losses/value_loss": value / count,
+                **{name: masked_sum(each.float(), mask) / count for name, each in means.items()},
+            }
+            for name, each in (("values", values), ("old_values", old_values), ("returns", returns)):
+                stats |= {f"{name}/{kind}": number for kind, number in masked_spread(each, mask).items()}
+        return loss, {name: number.detach() for name, number in stats.items()}

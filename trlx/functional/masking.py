@@ -75,3 +75,11 @@ def whiten(values: Tensor, mask: Tensor, mean: Tensor, variance: Tensor, shift_m
     if not shift_mean:
         centred = centred + mean.to(values.dtype)
     return torch.where(mask, centred, torch.zeros_like(centred))
+
+
+def masked_spread(values: Tensor, mask: Tensor) -> dict[str, Tensor]:
+    """mean, min, max and (population) std over True elements, scalars; 0, ∞, −∞ and 0 where there is none."""
+    mean, variance = mean_and_variance(*masked_moments(values.detach(), mask))
+    infinite = torch.full((), torch.inf, dtype=values.dtype, device=values.device)
+    low, high = torch.where(mask, values.detach(), infinite), torch.where(mask, values.detach(), -infinite)
+    return {"mean": mean, "min": low.min(), "max": high.max(), "std": variance.sqrt()}

@@ -6,12 +6,13 @@ peft is imported where it is used, so that only those who ask for adapters need 
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from trlx.utils.errors import UserError, nearest
 
@@ -71,6 +72,25 @@ def bare_model(model: Any) -> Any:
 def learns_a_prompt(model: Any) -> bool:
     """Whether the adapters are virtual tokens before the prompt rather than weights in the layers."""
     return is_adapted(model) and model.active_peft_config.is_prompt_learning
+
+
+def save_language_model(model: Any, folder: str | os.PathLike[str], state_dict: Mapping[str, Tensor]) -> None:
+    """Write a model so that transformers loads it, whether it has adapters or not.
+
+    Adapters are merged into the weights, and also written by themselves to `folder/adapter`. Those that cannot be
+    merged (virtual tokens) are left out of the weights: the base model and `adapter` belong together then.
+
+    Args:
+        state_dict: of `model`, to write instead of its present weights.
+    """
+    if not is_adapted(model):
+        model.save_pretrained(str(folder), state_dict=dict(state_dict))
+        return
+    twin = copy.deepcopy(model).cpu()
+    twin.load_state_dict(dict(state_dict))
+    twin.save_pretrained(str(Path(folder) / "adapter"))
+    plain = twin.get_base_model() if learns_a_prompt(twin) else twin.merge_and_unload()
+    plain.save_pretrained(str(folder))
 
 
 class AdapterOff:

@@ -26,15 +26,16 @@ def find_blocks(model: PreTrainedModel) -> nn.ModuleList:
 
     Raises: UserError when there is none.
     """
-    layers = model.config.get_text_config().num_hidden_layers
-    for module in model.modules():
+    encodes = model.config.is_encoder_decoder
+    layers = model.config.num_decoder_layers if encodes else model.config.get_text_config().num_hidden_layers
+    for module in (model.get_decoder() if encodes else model).modules():
         if isinstance(module, nn.ModuleList) and len(module) == layers:
             return module
     raise UserError(f"cannot find the {layers} decoder blocks of {type(model).__name__}: this model is not supported")
 
 
 def modules_before_blocks(model: PreTrainedModel, blocks: nn.ModuleList) -> set[nn.Module]:
-    """The modules with own parameters that run before block 0 (token and position embeddings), found by running."""
+    """The modules with own parameters that run before block 0, found by running: embeddings, positions, an encoder."""
     seen: set[nn.Module] = set()
     before: set[nn.Module] = set()
     handles = [
@@ -56,8 +57,10 @@ def blocks_return_tuples(model: PreTrainedModel, blocks: nn.ModuleList) -> bool:
 
 def _run_two_tokens(model: PreTrainedModel, handles: list[RemovableHandle]) -> None:
     try:
+        tokens = torch.zeros(1, 2, dtype=torch.long, device=model.device)
+        decoder = {"decoder_input_ids": tokens} if model.config.is_encoder_decoder else {}
         with torch.no_grad():
-            model(input_ids=torch.zeros(1, 2, dtype=torch.long, device=model.device), use_cache=False)
+            model(input_ids=tokens, use_cache=False, **decoder)
     finally:
         for handle in handles:
             handle.remove()
@@ -93,6 +96,15 @@ def freeze_bottom(model: PreTrainedModel, num_layers_unfrozen: int) -> int:
     return frozen
 
 
+def frozen_depth(model: PreTrainedModel, blocks: nn.ModuleList) -> int:
+    """How many bottom blocks have no weight that trains; 0 when something before block 0 trains."""
+    before = modules_before_blocks(model, blocks)
+    if any(parameter.requires_grad for module in before for parameter in module.parameters(recurse=False)):
+        return 0
+    trains = [any(parameter.requires_grad for parameter in block.parameters()) for block in blocks]
+    return trains.index(True) if True in trains else len(blocks)
+
+
 class _Stub(nn.Module):
     """Stands in for a block that is not run: hands its input on, or the state it was given."""
 
@@ -114,7 +126,10 @@ class Trunk:
 
     @contextlib.contextmanager
     def keeping(self) -> Iterator[list[Tensor]]:
-        """Within the block, a full forward appends the trunk's output (B, T, H) to the list that is yielded."""
+        """Within the block, a forward appends the trunk's output (B, T, H) to the list that is yielded.
+
+        Also where that output is replayed: the stub that stands in for the trunk's last block is watched then.
+        """
         kept: list[Tensor] = []
 
         def keep(_: nn.Module, __: Any, output: Any) -> None:
@@ -174,6 +189,17 @@ def _trainable_parts(model: PreTrainedModel, blocks: nn.ModuleList) -> list[tupl
             if own:
                 parts.append((parent, name, module))
     return parts
+
+
+@contextlib.contextmanager
+def head_inputs(model: PreTrainedModel) -> Iterator[list[Tensor]]:
+    """Within the block, a forward appends what enters the output embeddings, (B, N, H), to the list that is yielded."""
+    seen: list[Tensor] = []
+    handle = model.get_output_embeddings().register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
+    try:
+        yield seen
+    finally:
+        handle.remove()
 
 
 @contextlib.contextmanager

@@ -43,7 +43,7 @@ class PreTrainedModelWrapper(nn.Module):
     def __init__(self, base_model: PreTrainedModel):
         super().__init__()
         self.base_model = base_model
-        self.forward_kwargs = list(inspect.signature(bare_model(base_model).forward).parameters)
+        self.forward_kwargs = _names_taken(bare_model(base_model).forward)
 
     @classmethod
     def from_config(cls, config: PreTrainedConfig, **kwargs: Any) -> Any:
@@ -85,8 +85,7 @@ class PreTrainedModelWrapper(nn.Module):
         else:
             raise UserError(f"from_pretrained takes a folder, a hub id or a transformers model, not {type(source)}")
         model = cls(base if is_adapted(base) else add_adapters(base, peft_config), **own)
-        if folder is not None and (folder / HEADS_FILE).exists():
-            model.load_heads(folder)
+        model.load_saved_heads(folder)
         return model
 
     @classmethod
@@ -116,6 +115,11 @@ class PreTrainedModelWrapper(nn.Module):
             raise UserError(f"{folder}: its heads ({', '.join(found)}) are not those of {type(self).__name__}")
         self.load_state_dict(saved, strict=False)
 
+    def load_saved_heads(self, source: Any) -> None:
+        """`load_heads` where `source` is a folder that has some."""
+        if isinstance(source, (str, os.PathLike)) and (Path(source) / HEADS_FILE).exists():
+            self.load_heads(source)
+
     def generate(self, *args: Any, **kwargs: Any) -> Any:
         """The base model's `generate`."""
         return self.base_model.generate(*args, **kwargs)  # type: ignore[operator]
@@ -123,6 +127,12 @@ class PreTrainedModelWrapper(nn.Module):
     def get_compatible_forward_kwargs(self, **kwargs: Any) -> dict[str, Any]:
         """Those of the keyword arguments that the base model's `forward` takes."""
         return {name: value for name, value in kwargs.items() if name in self.forward_kwargs}
+
+
+def _names_taken(forward: Any) -> list[str]:
+    parameters = inspect.signature(forward).parameters
+    open_ended = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
+    return [*parameters, *(["output_hidden_states", "output_attentions"] if open_ended else [])]
 
 
 def is_head(name: str) -> bool:

@@ -1,26 +1,32 @@
-"""The policy with its value head and reference as one module, so that DDP or DeepSpeed wrap a single forward.
+"""The policy with its critic and reference as one module, so that DDP or DeepSpeed wrap a single forward.
 
-Left out: value branches of their own, separate critics, adapters, encoder-decoder models.
+`forward` is trlX's, over whole sequences. `response_pass`, reached through the same forward, is what PPO uses: outputs
+at the response's positions alone, and the frozen bottom blocks left out when their output is at hand.
 """
 
 from __future__ import annotations
 
 import contextlib
-import inspect
 from collections.abc import Iterator
-from typing import Any, TypedDict
+from typing import Any, ClassVar, TypedDict
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
+from transformers.modeling_outputs import ModelOutput
 
 from trlx.functional.logprobs import entropy, logprobs_of_tokens
 from trlx.functional.masking import position_ids
-from trlx.models.branches import FrozenCopies, Trunk, find_blocks, freeze_bottom
+from trlx.models.adapters import AdapterOff, bare_model, is_adapted, learns_a_prompt
+from trlx.models.branches import FrozenCopies, Trunk, find_blocks, freeze_bottom, frozen_depth, head_inputs
+from trlx.models.critics import SeparateCritic, ValueBranch, ValueHead
+from trlx.models.layouts import layout_of
+from trlx.models.modeling_base import PreTrainedModelWrapper
+from trlx.utils.errors import UserError
 
 
-class PolicyOutput(TypedDict):
-    """What one forward pass gives; B batch, R response, T prompt and response, H hidden."""
+class ResponseOutput(TypedDict):
+    """What `response_pass` gives; B batch, R response, T prompt and response, H hidden."""
 
     logprobs: Tensor  # (B, R) nats, float32, of the response tokens under softmax(logits / temperature)
     values: Tensor  # (B, R) float32, V of the state before each response token
@@ -29,91 +35,181 @@ class PolicyOutput(TypedDict):
     trunk: Tensor | None  # (B, T, H) the frozen trunk's output, when there is one; with_reference only
 
 
-def make_head(hidden: int, outputs: int) -> nn.Sequential:
-    """Linear(H, 2H), ReLU, Linear(2H, outputs): trlX's head."""
-    return nn.Sequential(nn.Linear(hidden, 2 * hidden), nn.ReLU(), nn.Linear(2 * hidden, outputs))
-
-
-class CausalLMPolicy(nn.Module):
-    """A causal language model that trains from its top, a value head on its last hidden state, and a frozen reference.
+class ValueHeadModel(PreTrainedModelWrapper):
+    """A language model with a critic.
 
     Args:
-        base_model: transformers' causal language model, in float32 for training (wrappers lower the precision).
-        num_layers_unfrozen: see `freeze_bottom`.
-        cache_trunk: whether rollouts keep the frozen trunk's output, so that training runs only the blocks above it.
+        base_model: see `PreTrainedModelWrapper`.
+        num_value_layers_unfrozen: 0 for a head on the last hidden state, n for a branch with n blocks of its own.
+        critic_path: a reward model to be the critic, instead of both.
+
+    Attributes:
+        v_head: the critic, a `ValueHead`, `ValueBranch` or `SeparateCritic`.
     """
 
-    def __init__(self, base_model: PreTrainedModel, num_layers_unfrozen: int = -1, cache_trunk: bool = True):
-        super().__init__()
-        self.base_model = base_model
-        self.v_head = make_head(self.hidden_size, 1)
-        blocks = find_blocks(base_model)
-        depth = freeze_bottom(base_model, num_layers_unfrozen)
-        self.trunk = Trunk(base_model, depth) if depth > 0 and cache_trunk else None
-        self.frozen_head = FrozenCopies(base_model, blocks)
-        self._takes_positions = "position_ids" in inspect.signature(base_model.forward).parameters
+    _supported_args = ("num_value_layers_unfrozen", "critic_path")
+    output_class: ClassVar[type[ModelOutput]]  # the base model's, with `value`
+
+    def __init__(self, base_model: PreTrainedModel, num_value_layers_unfrozen: int = 0, critic_path: str | None = None):
+        super().__init__(base_model)
+        self.layout = layout_of(self.bare)
+        self.v_head: ValueHead | ValueBranch | SeparateCritic = self._make_critic(
+            num_value_layers_unfrozen, critic_path
+        )
+
+    @property
+    def bare(self) -> PreTrainedModel:
+        """transformers' own model, also where peft wraps it."""
+        return bare_model(self.base_model)
 
     @property
     def hidden_size(self) -> int:
         """Width of the states that enter the output embeddings (OPT 350m projects them down first)."""
-        return int(self.base_model.get_output_embeddings().weight.shape[1])
+        return int(self.bare.get_output_embeddings().weight.shape[1])
+
+    def _make_critic(self, branch: int, critic_path: str | None) -> ValueHead | ValueBranch | SeparateCritic:
+        if critic_path is not None:
+            if branch or self.bare.config.is_encoder_decoder:
+                raise UserError("model.critic_path needs a causal model and method.num_value_layers_unfrozen 0")
+            return SeparateCritic.from_pretrained(critic_path, self.bare.config.get_text_config().vocab_size)
+        return ValueBranch(self.bare, branch, self.hidden_size) if branch else ValueHead(self.hidden_size)
 
     def forward(
         self,
-        input_ids: Tensor,
-        attention_mask: Tensor,
-        response_length: int,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        return_dict: bool | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """The base model's forward over whole sequences, with values.
+
+        Args:
+            input_ids: (B, T) ids. attention_mask: (B, T), 1 = real token; positions follow from it unless given.
+            return_dict: False for a tuple.
+            kwargs: further arguments of the base model's forward; those it does not know are left out.
+
+        Returns: the base model's output with `value`, (B, T) float32 (decoder positions of an encoder-decoder);
+            as a tuple: (logits, ..., value).
+        """
+        outputs, _, values = self._run(self._whole_inputs(input_ids, attention_mask, kwargs))
+        outputs = self.output_class(**outputs, value=values)
+        return outputs.to_tuple() if return_dict is False else outputs
+
+    def _whole_inputs(self, input_ids: Tensor | None, mask: Tensor | None, more: dict[str, Any]) -> dict[str, Any]:
+        inputs = self.get_compatible_forward_kwargs(input_ids=input_ids, attention_mask=mask, **more)
+        if "position_ids" in self.forward_kwargs and inputs.get("position_ids") is None and mask is not None:
+            inputs["position_ids"] = position_ids(mask)[:, -_width(input_ids, mask) :]
+        return inputs
+
+    def _run(self, inputs: dict[str, Any]) -> tuple[ModelOutput, Tensor, Tensor]:
+        """(outputs, what entered the output embeddings (B, N, H), values (B, N) float32)."""
+        with self.v_head.watching() as seen, head_inputs(self.bare) as states:
+            outputs = self.base_model(**inputs)
+        return outputs, states[0], self.v_head.values(self.bare, inputs, states[0], seen).float()
+
+
+class HydraValueHeadModel(ValueHeadModel):
+    """A language model with a critic, of which the top trains, and its frozen reference.
+
+    Args:
+        base_model: see `PreTrainedModelWrapper`, in float32 for training (wrappers lower the precision).
+        num_layers_unfrozen: see `freeze_bottom`; without effect on a model with adapters.
+        num_value_layers_unfrozen, critic_path: see `ValueHeadModel`.
+        cache_trunk: whether rollouts keep the frozen trunk's output, so that training runs only the blocks above it.
+
+    Attributes:
+        frozen_head: copies of what trains, frozen; None where the reference is the model without its adapters.
+        trunk: the frozen bottom blocks, or None.
+    """
+
+    _supported_args = (*ValueHeadModel._supported_args, "num_layers_unfrozen", "cache_trunk")
+
+    def __init__(
+        self,
+        base_model: PreTrainedModel,
+        num_layers_unfrozen: int = -1,
+        num_value_layers_unfrozen: int = 0,
+        critic_path: str | None = None,
+        cache_trunk: bool = True,
+    ):
+        super().__init__(base_model, num_value_layers_unfrozen, critic_path)
+        blocks = find_blocks(self.bare)
+        self.frozen_head: FrozenCopies | None = None
+        if is_adapted(base_model):
+            self._adapter_off = AdapterOff(base_model)
+            depth = 0 if learns_a_prompt(base_model) else frozen_depth(self.bare, blocks)
+        else:
+            depth = freeze_bottom(self.bare, num_layers_unfrozen)
+            self.frozen_head = FrozenCopies(self.bare, blocks)
+        if isinstance(self.v_head, ValueBranch):
+            depth = min(depth, self.v_head.trunk.depth)
+        can_replay = cache_trunk and not self.bare.config.is_encoder_decoder
+        self.trunk = Trunk(self.bare, depth) if depth > 0 and can_replay else None
+
+    def as_reference(self) -> contextlib.AbstractContextManager[Any]:
+        """Within the block, the base model is the reference: what it was at the start of training."""
+        return self.frozen_head.in_place() if self.frozen_head is not None else self._adapter_off.in_place()
+
+    @torch.no_grad()
+    def forward_hydra(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        return_dict: bool | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """The reference's outputs over whole sequences; arguments as of `forward`, no values, no gradient."""
+        with self.as_reference():
+            outputs = self.base_model(**self._whole_inputs(input_ids, attention_mask, kwargs))
+        return outputs.to_tuple() if return_dict is False else outputs
+
+    def forward(self, *args: Any, response_pass: bool = False, **kwargs: Any) -> Any:
+        """`ValueHeadModel.forward`, or with `response_pass=True` the method of that name: wrappers know one forward."""
+        return self.response_pass(*args, **kwargs) if response_pass else super().forward(*args, **kwargs)
+
+    def response_pass(
+        self,
+        query: Tensor,
+        query_mask: Tensor,
+        response: Tensor,
+        response_mask: Tensor,
         temperature: float = 1.0,
         trunk: Tensor | None = None,
         with_reference: bool = False,
-    ) -> PolicyOutput:
-        """Log-probabilities and values of the last `response_length` tokens.
+    ) -> ResponseOutput:
+        """Log-probabilities and values of responses.
 
         Args:
-            input_ids: (B, T) left-padded prompts followed by right-padded responses.
-            attention_mask: (B, T), 1 = real token.
-            response_length: R; the response is `input_ids[:, -R:]`.
+            query: (B, P) left-padded prompt ids. query_mask: (B, P) bool, True = real.
+            response: (B, R) right-padded response ids. response_mask: (B, R) bool, True = real.
             temperature: of the sampling distribution.
             trunk: (B, T, H) kept by an earlier pass over the same rows; only the blocks above are run then.
             with_reference: also return the reference's log-probabilities, the entropy and the trunk's output.
         """
-        tokens = input_ids[:, -response_length:]
-        inputs = self._inputs(input_ids, attention_mask, response_length)
-        with self._keeping(with_reference) as kept, self._replaying(trunk):
-            logits, hidden = self._last_layers(inputs)
-        output: PolicyOutput = {
-            "logprobs": logprobs_of_tokens(logits, tokens, temperature),
-            "values": self.v_head(hidden).squeeze(-1).float(),
+        inputs = self.layout.inputs(query, query_mask, response, response_mask)
+        with self._replaying(trunk), self._keeping(with_reference) as kept:
+            logits, values = self._predict(inputs)
+        output: ResponseOutput = {
+            "logprobs": logprobs_of_tokens(logits, response, temperature),
+            "values": values,
             "ref_logprobs": None,
             "entropy": None,
             "trunk": None,
         }
         if with_reference:
-            output["trunk"] = kept[0] if kept else trunk
-            with torch.no_grad(), self._replaying(output["trunk"]), self.frozen_head.in_place():
-                ref_logits, _ = self._last_layers(inputs)
-                output["ref_logprobs"] = logprobs_of_tokens(ref_logits, tokens, temperature)
+            output["trunk"] = kept[0] if kept else None
+            with torch.no_grad(), self._replaying(output["trunk"]):
                 output["entropy"] = entropy(logits, temperature)
+                del logits
+                with self.as_reference():
+                    ref_logits = self.layout.predictions(self.base_model(**inputs).logits)
+                output["ref_logprobs"] = logprobs_of_tokens(ref_logits, response, temperature)
         return output
 
-    def _inputs(self, input_ids: Tensor, attention_mask: Tensor, response_length: int) -> dict[str, Any]:
-        inputs: dict[str, Any] = {"input_ids": input_ids, "attention_mask": attention_mask, "use_cache": False}
-        if self._takes_positions:
-            inputs["position_ids"] = position_ids(attention_mask)
-        # One more than the response: the token before it predicts its first.
-        inputs["logits_to_keep"] = response_length + 1
-        return inputs
-
-    def _last_layers(self, inputs: dict[str, Any]) -> tuple[Tensor, Tensor]:
-        """(logits (B, R, V), hidden states (B, R, H) that gave them), at the positions that predict the response."""
-        seen: list[Tensor] = []
-        head = self.base_model.get_output_embeddings()
-        handle = head.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
-        try:
-            logits = self.base_model(**inputs).logits
-        finally:
-            handle.remove()
-        return logits[:, :-1], seen[0][:, :-1]
+    def _predict(self, inputs: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """(logits (B, R, V), values (B, R)) at the positions that predict the response."""
+        outputs, _, values = self._run(inputs)
+        return self.layout.predictions(outputs.logits), self.layout.predictions(values)
 
     def _keeping(self, wanted: bool) -> contextlib.AbstractContextManager[list[Tensor]]:
         return self.trunk.keeping() if self.trunk is not None and wanted else contextlib.nullcontext([])
@@ -123,5 +219,10 @@ class CausalLMPolicy(nn.Module):
         if self.trunk is None or state is None:
             yield
         else:
-            with self.trunk.replaying(state.to(self.base_model.dtype)):
+            with self.trunk.replaying(state.to(self.bare.dtype)):
                 yield
+
+
+def _width(input_ids: Tensor | None, mask: Tensor) -> int:
+    """New positions: with a key-value cache the mask also covers earlier ones."""
+    return mask.shape[1] if input_ids is None else input_ids.shape[1]

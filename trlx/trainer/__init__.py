@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +12,17 @@ from trlx.data.configs import TRLConfig
 from trlx.utils.registry import Registry
 
 _TRAINERS = Registry("trainer")
-register_trainer, get_trainer = _TRAINERS.register, _TRAINERS.find
+register_trainer = _TRAINERS.register
+# The modules that register this package's own trainers.
+_MODULES = ("accelerate_ppo_trainer", "accelerate_ilql_trainer", "accelerate_sft_trainer", "accelerate_rft_trainer")
+
+
+def get_trainer(name: str) -> Any:
+    """The trainer class registered as `name`, in any case. Raises: UserError naming the nearest known one."""
+    for module in _MODULES:
+        if importlib.util.find_spec(f"trlx.trainer.{module}"):
+            importlib.import_module(f"trlx.trainer.{module}")
+    return _TRAINERS.find(name)
 
 
 @register_trainer
@@ -19,6 +31,8 @@ class BaseRLTrainer(ABC):
 
     Args:
         config: the run's. reward_fn, metric_fn: see `trlx.train`.
+        logit_mask: (V, V) bool, True = the second token must not follow the first; None allows all.
+        stop_sequences: texts that end a response.
         train_mode: False for a trainer that only generates.
     """
 

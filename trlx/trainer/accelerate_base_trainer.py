@@ -1,83 +1,94 @@
-"""The loop every accelerate trainer shares: step, log, evaluate, checkpoint.
+"""The loop every accelerate trainer shares: step, log, evaluate, checkpoint, with trlX's hooks between.
 
-A method adds two things: where batches come from (`batches`) and what one optimizer step does (`train_step`).
+A method supplies the model (`get_arch`), the data (`make_experience`, `create_train_dataloader`) and the objective
+(`loss`, with `loss_weight` saying how many tokens it is the mean of).
 """
 
 from __future__ import annotations
 
 import copy
+import functools
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate.utils import set_seed
 from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
 from trlx.data.configs import TRLConfig
-from trlx.generation.sampling import Generated, check_gen_kwargs, generate
-from trlx.models.loading import load_causal_lm, load_policy_tokenizer
+from trlx.pipeline import MiniBatchIterator
 from trlx.pipeline.offline_pipeline import PromptPipeline
 from trlx.trainer import BaseRLTrainer, register_trainer
 from trlx.trainer.checkpointer import RESUME_NAME, Checkpointer, evict, find_resumable
-from trlx.trainer.engine import Engine, make_accelerator
+from trlx.trainer.engine import Engine, make_accelerator, synchronise
 from trlx.trainer.evaluator import Evaluator
-from trlx.trainer.tracker import Tracker
+from trlx.trainer.responder import Responder
+from trlx.trainer.setup import base_model_of, check_arch, minibatches_of, tokenizer_of, tracker_of
+from trlx.trainer.statistics import pool
 from trlx.utils.errors import UserError
 from trlx.utils.optimizers import make_optimizer, make_scheduler
-from trlx.utils.pretrained import require_positions
+
+Loss = tuple[Tensor, dict[str, Any]]
 
 
 @register_trainer
 class AccelerateRLTrainer(BaseRLTrainer):
     """Sets a run up from its configuration and runs it.
 
-    Attributes people read: model (the bare policy module), tokenizer, accelerator, opt, scheduler, config (a copy),
-    iter_count (optimizer steps done), total_steps, best_reward.
+    Attributes people read: model (what forwards for training go through: bare in one process, else wrapped by DDP or
+    DeepSpeed), unwrapped_model, tokenizer, accelerator, opt, scheduler, config (a copy), store, iter_count (optimizer
+    steps done), total_steps, n_inner_epochs, epoch, inner_epoch, best_reward, nth_evaluation, eval_pipeline,
+    generate_kwargs, generate_experience_kwargs, generate_sweep_kwarg.
     """
+
+    generation_options: tuple[str, ...] = ()  # names in gen_kwargs that are the method's own, not transformers'
 
     def __init__(
         self,
         config: TRLConfig,
         reward_fn: Callable[..., Any] | None = None,
         metric_fn: Callable[..., Any] | None = None,
-        **options: Any,
+        logit_mask: Tensor | None = None,
+        stop_sequences: Sequence[str] | None = None,
+        train_mode: bool = True,
     ):
-        super().__init__(copy.deepcopy(config), reward_fn, metric_fn, **options)
+        super().__init__(
+            copy.deepcopy(config), reward_fn, metric_fn, logit_mask, list(stop_sequences or []), train_mode
+        )
         train = self.config.train
-        self._refuse_unsupported()
-        self.n_minibatches = _minibatches(train.batch_size, train.minibatch_size)
-        minibatch_size = train.minibatch_size or train.batch_size
+        self.mb_size, self.num_mb = minibatches_of(train)
+        self.max_length = train.seq_length
         self.max_grad_norm: float | None = getattr(self.config.method, "max_grad_norm", None)
-        self.accelerator = make_accelerator(self.n_minibatches, minibatch_size, self.max_grad_norm)
+        self.accelerator = make_accelerator(self.num_mb, self.mb_size, self.max_grad_norm)
         set_seed(train.seed, device_specific=True)
-        self.tokenizer = load_policy_tokenizer(
-            self.config.tokenizer.tokenizer_path,
-            padding_side=self.config.tokenizer.padding_side,
-            truncation_side=self.config.tokenizer.truncation_side,
-            **self.config.tokenizer.tokenizer_extra_configs,
-        )
-        self.model = self.get_arch(self.config)
-        self.engine = self._make_engine()
-        self.opt, self.scheduler = self.engine.optimizer, self.engine.scheduler
+        self.tokenizer = tokenizer_of(self.config.tokenizer)
+        self.unwrapped_model: Any = self.setup_model()
+        self.model = self.unwrapped_model
+        self.opt, self.scheduler = self.setup_optimizer(), None
+        self.scheduler = self.setup_scheduler()
+        self.engine = Engine(self.accelerator, self.unwrapped_model, self.opt, self.scheduler, self.max_grad_norm)
+        self.model, self.opt = self.engine.model, self.engine.optimizer
+        self.responder = Responder(self)
         self.checkpointer = Checkpointer(
-            self.accelerator, self.engine, self.policy, self.tokenizer, save_optimizer=train.save_optimizer
+            self.accelerator, self.engine, self.policy, self.tokenizer, train.save_optimizer
         )
-        self.logging_dir = Path(train.logging_dir or Path(train.checkpoint_dir) / "logs")
-        self.tracker = Tracker(
-            self.logging_dir,
-            train.tracker,
-            self.accelerator.is_main_process,
-            {"project": train.project_name, "name": train.run_name, "entity": train.entity_name,
-             "group": train.group_name, "tags": train.tags, "config": self.config.to_dict()},
-        )  # fmt: skip
-        self.iter_count, self.total_steps = 0, train.total_steps
+        self.tracker = tracker_of(self.config, self.accelerator)
+        self.logging_dir = self.tracker.folder
+        self.store: Any = None
+        self.eval_pipeline: PromptPipeline | None = None
+        self.iter_count, self.total_steps, self.n_inner_epochs = 0, train.total_steps, 1
+        self.epoch = self.inner_epoch = self.batch_index = self.nth_evaluation = 0
+        self.phase_over = False  # True = the rest of this epoch's passes is left out
         self.best_reward = -float("inf")
-        self.evaluator: Evaluator | None = None
+
+    # -- what a method supplies -------------------------------------------------------------------------------------
 
     @abstractmethod
     def get_arch(self, config: TRLConfig) -> torch.nn.Module:
@@ -89,166 +100,279 @@ class AccelerateRLTrainer(BaseRLTrainer):
         """The bare language model that generates and is exported."""
 
     @abstractmethod
-    def batches(self) -> Iterator[Any]:
-        """What each optimizer step trains on, until the configured end; after `load`, from where the run stopped."""
+    def loss(self, batch: Any) -> Loss:
+        """The mean over a microbatch's real tokens, through `self.model`, and flat statistics over the same tokens.
+
+        A statistic whose name ends in "/min", "/max" or "/std" is pooled as such, any other as a mean.
+        """
 
     @abstractmethod
-    def train_step(self, batch: Any) -> dict[str, float]:
-        """One optimizer step; returns what to log."""
+    def loss_weight(self, batch: Any) -> Tensor:
+        """How many tokens `loss` is the mean of, a scalar.
+
+        Weighted by it, the losses of all microbatches and ranks make the mean over all tokens of the optimizer step.
+        """
 
     @abstractmethod
-    def add_prompt_pipeline(self, pipeline: PromptPipeline) -> None:
-        """Take the prompts to train on."""
+    def create_train_dataloader(self) -> Iterable[Any]:
+        """One pass: batches of at most `train.batch_size` rows of this rank, equally many on every rank.
 
-    def state_dict(self) -> dict[str, Any]:
-        """What a method needs to resume besides weights and generators, JSON-able; extended by methods."""
-        return {
-            "iter_count": self.iter_count,
-            "metrics_lines": self.tracker.position(),
-            "best_reward": self.best_reward if self.best_reward > -float("inf") else None,
-            "world_size": self.accelerator.num_processes,
-        }
+        It must be the same again for the same `epoch` and `inner_epoch`: a resumed run skips what it has done.
+        """
 
-    def load_state_dict(self, state: Mapping[str, Any], rollouts: dict[str, Tensor] | None) -> None:
-        """Take back what `state_dict` gave; extended by methods."""
-        self.iter_count = state["iter_count"]
-        self.tracker.rewind(state["metrics_lines"])
-        self.best_reward = -float("inf") if state["best_reward"] is None else state["best_reward"]
+    @abstractmethod
+    def make_experience(self, *args: Any, **kwargs: Any) -> None:
+        """Fill `store` with what to train on."""
 
-    def rollout_tensors(self) -> dict[str, Tensor] | None:
-        """This rank's tensors that a checkpoint in the middle of a phase must hold."""
-        return None
+    @abstractmethod
+    def prepare_learning(self) -> None:
+        """Set `n_inner_epochs` and `total_steps`."""
+
+    def start_epoch(self) -> None:
+        """Called before the passes of each epoch, also of one that is resumed in the middle."""
+
+    def post_backward_callback(self) -> None:
+        """Called after each pass over the data."""
+
+    def after_optimizer_step(self) -> None:
+        """Called after each optimizer step."""
+
+    def post_epoch_callback(self) -> None:
+        """Called after the passes of each epoch."""
+
+    # -- set-up -----------------------------------------------------------------------------------------------------
+
+    def setup_model(self) -> torch.nn.Module:
+        """The bare module that trains, frozen as the configuration says."""
+        return self.get_arch(self.config)
+
+    def setup_optimizer(self) -> Optimizer:
+        """Over the weights of `self.model` that train."""
+        return make_optimizer(self.config.optimizer.name, self.model.parameters(), self.config.optimizer.kwargs)
+
+    def setup_scheduler(self) -> LRScheduler:
+        """Of `self.opt`'s learning rate."""
+        return make_scheduler(self.config.scheduler.name, self.opt, self.config.scheduler.kwargs)
 
     def load_base_model(self) -> PreTrainedModel:
-        """The language model that the configuration names, in float32, dropout off."""
-        options = dict(self.config.model.model_extra_configs)
-        dtype = options.pop("dtype", torch.float32)
-        model = load_causal_lm(self.config.model.model_path, dtype=dtype, **options)
-        require_positions(model.config, self.config.train.seq_length, "train.seq_length")
-        if self.config.train.gradient_checkpointing:
-            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-        return model
+        """The language model that the configuration names: float32, dropout off, with its adapters."""
+        return base_model_of(self.config)
 
-    def _make_engine(self) -> Engine:
-        optimizer = make_optimizer(self.config.optimizer.name, self.model.parameters(), self.config.optimizer.kwargs)
-        scheduler = make_scheduler(self.config.scheduler.name, optimizer, self.config.scheduler.kwargs)
-        return Engine(self.accelerator, self.model, optimizer, scheduler, self.max_grad_norm)
+    def add_prompt_pipeline(self, pipeline: PromptPipeline) -> None:
+        """Take the prompts to train on. Raises: UserError in a trainer that has no use for them."""
+        raise UserError(f"{type(self).__name__} trains on given samples, not on prompts")
 
-    def _refuse_unsupported(self) -> None:
-        refused = {
-            "model.peft_config": self.config.model.peft_config is not None,
-            "model.model_arch_type": self.config.model.model_arch_type != "causal",
-            "stop_sequences": bool(self.stop_sequences),
-            "logit_mask": self.logit_mask is not None,
-        }
-        for name, given in refused.items():
-            if given:
-                raise UserError(f"{name} is not available yet: leave it at its default")
-
-    def add_eval_pipeline(self, pipeline: PromptPipeline) -> None:
+    def add_eval_pipeline(self, eval_pipeline: PromptPipeline) -> None:
         """Take the prompts to evaluate on."""
-        self.evaluator = Evaluator(
-            self.accelerator,
-            self.tokenizer,
-            pipeline,
-            self.generate_eval,
-            self.eval_batch_size,
-            self.reward_fn,
-            self.metric_fn,
-        )
+        self.eval_pipeline = eval_pipeline
+
+    # -- text -------------------------------------------------------------------------------------------------------
 
     @property
-    def eval_batch_size(self) -> int:
-        """Prompts continued at once in evaluation."""
-        return self.config.train.batch_size
-
-    def generate(self, input_ids: Tensor, attention_mask: Tensor, **gen_kwargs: Any) -> Generated:
-        """Continue left-padded prompts (B, P) with the policy, on its device, at the run's precision."""
-        check_gen_kwargs(gen_kwargs)
-        return self._continue(input_ids, attention_mask, gen_kwargs, with_logprobs=False)
-
-    def generate_eval(self, input_ids: Tensor, attention_mask: Tensor) -> Generated:
-        """Continue with the settings of evaluation, `method.gen_kwargs`."""
-        return self._continue(input_ids, attention_mask, self.gen_kwargs, with_logprobs=False)
+    def generate_kwargs(self) -> dict[str, Any]:
+        """Generation options of evaluation; of a swept one the first value."""
+        return self.responder.eval_kwargs
 
     @property
-    def gen_kwargs(self) -> dict[str, Any]:
-        """The method's generation options."""
-        return self.config.method.gen_kwargs  # type: ignore[attr-defined]
+    def generate_experience_kwargs(self) -> dict[str, Any]:
+        """Generation options of rollouts."""
+        return self.responder.experience_kwargs
 
-    def _continue(self, ids: Tensor, mask: Tensor, gen_kwargs: Mapping[str, Any], with_logprobs: bool) -> Generated:
-        with self.accelerator.autocast():
-            return generate(
-                self.policy,
-                ids,
-                mask,
-                gen_kwargs,
-                eos_token_id=int(self.tokenizer.eos_token_id),
-                pad_token_id=int(self.tokenizer.pad_token_id),
-                with_logprobs=with_logprobs,
-            )
+    @property
+    def generate_sweep_kwarg(self) -> tuple[str, list[Any]] | None:
+        """(name, values) of the swept generation option, the first of several; None without a sweep."""
+        return next(iter(self.responder.sweeps.items()), None)
+
+    def generate(self, input_ids: Tensor, attention_mask: Tensor | None = None, **kwargs: Any) -> Tensor:
+        """Continue left-padded prompts with the settings of rollouts.
+
+        Args:
+            input_ids: (B, P) ids. attention_mask: (B, P), 1 = real; None for no pads. kwargs: further options.
+
+        Returns: (B, P + R) ids, padded on the right; of an encoder-decoder the decoder's, (B, 1 + R).
+        """
+        return self.responder.samples(input_ids, attention_mask, self.generate_experience_kwargs | kwargs)
+
+    def generate_eval(self, input_ids: Tensor, attention_mask: Tensor | None = None, **kwargs: Any) -> Tensor:
+        """The same with the settings of evaluation."""
+        return self.responder.samples(input_ids, attention_mask, self.generate_kwargs | kwargs)
+
+    def decode(
+        self,
+        prompts: Sequence[Tensor] | Tensor,
+        samples: Sequence[Tensor] | Tensor,
+        prompt_sizes: Sequence[int] | None = None,
+        append_eos_token: bool = False,
+    ) -> tuple[list[str], list[str], list[str]]:
+        """Texts of prompts and of what `generate` returned for them.
+
+        Args:
+            prompts: (B, P) ids, or B rows of them. samples: (B, P + R) ids, or rows; an encoder-decoder's decoder ids.
+            prompt_sizes: how many ids of each row are its prompt; P for all by default.
+            append_eos_token: whether an output that ended (by EOS or a stop sequence) carries the EOS text.
+
+        Returns: (samples, prompts, outputs); outputs are cut at the first stop sequence.
+        """
+        return self.responder.decode(prompts, samples, prompt_sizes, append_eos_token)
+
+    # -- training ---------------------------------------------------------------------------------------------------
 
     def learn(self) -> None:
         """Train until `total_steps` or the last epoch, evaluating and saving on the way."""
-        bar = tqdm(
-            total=self.total_steps,
-            initial=self.iter_count,
-            desc="training",
-            disable=not self.accelerator.is_main_process,
-        )
+        self.prepare_learning()
+        main = self.accelerator.is_main_process
+        bar = tqdm(total=self.total_steps, initial=self.iter_count, desc="training", disable=not main)
         if self.iter_count == 0:
             self.evaluate()
         if self.iter_count < self.total_steps:
-            for batch in self.batches():
-                start = time.perf_counter()
-                stats = self.train_step(batch)
-                self.iter_count += 1
-                stats["time/step"] = time.perf_counter() - start
-                self.tracker.log(stats, self.iter_count)
+            for microbatches in self.batches():
+                stats = self.train_step(microbatches)
                 bar.update()
                 bar.set_postfix(loss=f"{stats['losses/total_loss']:.3f}", refresh=False)
-                self._after_step()
+                self._after_step(last=self.iter_count >= self.total_steps)
                 if self.iter_count >= self.total_steps:
                     break
+            else:  # the epochs were over first
+                self.total_steps = self.iter_count
+                self._after_step(last=True)
         bar.close()
         self.tracker.close()
 
-    def _after_step(self) -> None:
+    def batches(self) -> Iterator[list[Any]]:
+        """The microbatches of each optimizer step, until the last epoch; after `load`, from where the run stopped."""
+        while self.epoch < self.config.train.epochs:
+            self.start_epoch()
+            while self.inner_epoch < self.n_inner_epochs and not self.phase_over:
+                loader = MiniBatchIterator(self.create_train_dataloader(), self.mb_size, self.num_mb)
+                for index, microbatches in enumerate(loader):
+                    if index >= self.batch_index:  # a resumed run skips what it has done
+                        self.batch_index = index + 1
+                        yield microbatches
+                        if self.phase_over:
+                            break
+                self.inner_epoch, self.batch_index = self.inner_epoch + 1, 0
+                self.post_backward_callback()
+            self.post_epoch_callback()
+            self.epoch, self.inner_epoch, self.phase_over = self.epoch + 1, 0, False
+
+    def train_step(self, microbatches: list[Any]) -> dict[str, float]:
+        """One optimizer step on this rank's microbatches; logs and returns its statistics over all ranks."""
+        start, clock = time.perf_counter(), {"forward": 0.0}
+        weights = [self.loss_weight(part).detach().double() for part in microbatches]
+        total, most = self._totals(weights)
+        collected: list[tuple[Tensor, dict[str, Any]]] = []
+
+        def share(part: Any, weight: Tensor) -> Tensor:
+            before = time.perf_counter()
+            loss, stats = self.loss(part)
+            if weight > 0:
+                collected.append((weight, {"losses/total_loss": loss.detach(), **stats}))
+            synchronise(self.accelerator.device)
+            clock["forward"] += time.perf_counter() - before
+            return loss * (weight / total).to(loss.dtype)
+
+        # Ranks with fewer microbatches repeat one without weight, so that none waits for another.
+        missing = most - len(microbatches)
+        parts = list(zip(microbatches, weights, strict=True)) + [(microbatches[-1], weights[-1] * 0)] * missing
+        rates = [float(rate) for rate in self.scheduler.get_last_lr()]  # those that this step uses
+        self.model.train()  # every dropout is 0; this lets gradient checkpointing work
+        norm = self.engine.optimizer_step([functools.partial(share, *each) for each in parts])
+        synchronise(self.accelerator.device)
+        times = {"time/forward": clock["forward"], "time/backward": time.perf_counter() - start - clock["forward"]}
+        pooled = pool(self.accelerator, collected or [(weights[0], self.loss(microbatches[0])[1])])
+        stats = {
+            **pooled,
+            **{f"learning_rate_group_{i}": rate for i, rate in enumerate(rates)},
+            **times,
+            "gradient_norm": norm,
+            "skipped_steps": float(self.engine.skipped),
+            "time/step": time.perf_counter() - start,
+        }
+        self.iter_count += 1
+        self.check_step(stats)
+        self.tracker.log(stats, self.iter_count)
+        self.after_optimizer_step()
+        return stats
+
+    def check_step(self, stats: dict[str, float]) -> None:
+        """Look at an optimizer step's statistics before they are logged; may add to them."""
+
+    def _totals(self, weights: list[Tensor]) -> tuple[Tensor, int]:
+        """(the weights of all microbatches and ranks, at least 1; the most microbatches of any rank)."""
+        mine = torch.stack([torch.stack(weights).sum(), weights[0].new_tensor(len(weights))])
+        everyone = self.accelerator.gather(mine.unsqueeze(0))
+        return everyone[:, 0].sum().clamp(min=1), int(everyone[:, 1].max())
+
+    def _after_step(self, last: bool) -> None:
         train, step = self.config.train, self.iter_count
-        last = step >= self.total_steps
         if step % train.eval_interval == 0 or last:
-            reward = self.evaluate().get("reward/mean")
+            reward = best_of_sweep(self.evaluate())
             if train.save_best and reward is not None and reward > self.best_reward:
                 self.best_reward = reward
                 self.save(str(Path(train.checkpoint_dir) / "best_checkpoint"))
         if step % train.checkpoint_interval == 0 or last:
-            self.save(str(Path(train.checkpoint_dir) / f"checkpoint_{step:0{len(str(self.total_steps))}d}"))
+            self.save()
             if self.accelerator.is_main_process:
                 evict(train.checkpoint_dir, train.keep_checkpoints)
         elif train.resume_interval and train.save_optimizer and step % train.resume_interval == 0:
             self.save(str(Path(train.checkpoint_dir) / RESUME_NAME))
 
     def evaluate(self) -> dict[str, float]:
-        """Continue and score the evaluation prompts; logs, shows samples, returns the statistics."""
-        if self.evaluator is None:
+        """Continue and score the evaluation prompts at every point of the sweep; logs, shows and returns statistics."""
+        if self.eval_pipeline is None:
             return {}
-        stats, table = self.evaluator.run(f"evaluation at step {self.iter_count}")
+        self.nth_evaluation += 1
+        evaluator = Evaluator(self.responder, self.eval_pipeline, self.eval_batch_size, self.reward_fn, self.metric_fn)
+        stats, table = evaluator.run(f"evaluation at step {self.iter_count}")
         self.tracker.log(stats, self.iter_count)
         self.tracker.log_table("samples", table, self.iter_count)
         return stats
 
+    @property
+    def eval_batch_size(self) -> int:
+        """Prompts continued at once in evaluation."""
+        return self.config.train.batch_size
+
+    # -- checkpoints ------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a method needs to resume besides weights and generators, JSON-able; extended by methods."""
+        return {
+            "iter_count": self.iter_count,
+            "epoch": self.epoch,
+            "inner_epoch": self.inner_epoch,
+            "batch_index": self.batch_index,
+            "phase_over": self.phase_over,
+            "nth_evaluation": self.nth_evaluation,
+            "metrics_lines": self.tracker.position(),
+            "best_reward": self.best_reward if self.best_reward > -float("inf") else None,
+            "world_size": self.accelerator.num_processes,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any], tensors: dict[str, Tensor] | None) -> None:
+        """Take back what `state_dict` and `state_tensors` gave; extended by methods."""
+        for name in ("iter_count", "epoch", "inner_epoch", "batch_index", "phase_over", "nth_evaluation"):
+            setattr(self, name, state[name])
+        self.tracker.rewind(state["metrics_lines"])
+        self.best_reward = -float("inf") if state["best_reward"] is None else state["best_reward"]
+
+    def state_tensors(self) -> dict[str, Tensor] | None:
+        """This rank's tensors that a checkpoint in the middle of an epoch must hold."""
+        return None
+
     def save(self, directory: str | None = None) -> None:
         """Write a whole checkpoint, `hf_model` included; every rank must call it."""
-        folder = Path(directory or Path(self.config.train.checkpoint_dir) / f"checkpoint_{self.iter_count}")
-        self.checkpointer.save(folder, self.state_dict(), self.rollout_tensors())
+        name = f"checkpoint_{self.iter_count:0{len(str(self.total_steps))}d}"
+        folder = Path(directory or Path(self.config.train.checkpoint_dir) / name)
+        self.checkpointer.save(folder, self.state_dict(), self.state_tensors())
 
     def save_pretrained(self, directory: str | None = None) -> None:
         """Write what transformers' from_pretrained loads, by default to `checkpoint_dir/hf_model`."""
         self.checkpointer.save_hf_model(directory or Path(self.config.train.checkpoint_dir) / "hf_model")
 
-    def load(self, directory: str) -> None:
+    def load(self, directory: str | None = None) -> None:
         """Go on from a checkpoint: weights, optimizer, schedule, generators, and the method's own state."""
-        self.load_state_dict(*self.checkpointer.load(directory))
+        self.load_state_dict(*self.checkpointer.load(directory or self.config.train.checkpoint_dir))
 
     def resume(self, source: str) -> None:
         """`load` a checkpoint by path, or the newest in `checkpoint_dir` for "auto".
@@ -262,11 +386,10 @@ class AccelerateRLTrainer(BaseRLTrainer):
         self.load(str(found))
 
 
-def _minibatches(batch_size: int, minibatch_size: int | None) -> int:
-    if not minibatch_size:
-        return 1
-    if batch_size % minibatch_size:
-        raise UserError(
-            f"train.batch_size ({batch_size}) must be a multiple of train.minibatch_size ({minibatch_size})"
-        )
-    return batch_size // minibatch_size
+def best_of_sweep(stats: Mapping[str, float]) -> float | None:
+    """The mean reward of an evaluation, the best one of a sweep; a metric called "reward" stands in; else None."""
+    for name in ("reward/mean", "metrics/reward"):
+        values = [value for key, value in stats.items() if key == name or key.startswith(f"{name}@")]
+        if values:
+            return max(values)
+    return None

@@ -1,10 +1,11 @@
 """Checkpoints that are whole or absent: written aside by all ranks, flushed, then renamed into place.
 
     checkpoint_0200/
-        hf_model/                  config, float32 safetensors, tokenizer: for transformers' from_pretrained
+        hf_model/                  config, float32 safetensors, tokenizer: for transformers' from_pretrained;
+                                   beside them heads.safetensors (critic or ILQL heads) and adapter/ (peft)
         trainer_state.json         step, phase, KL coefficient, moments, best reward, data position
         random_states_0.pkl        generators of rank 0 (and so on)
-        rollouts_0.pt              the phase's rollouts of rank 0, when it is in the middle of one
+        rollouts_0.pt              the phase's rollouts of rank 0, when it is in the middle of one (PPO)
         pytorch_model.bin  optimizer.bin  scheduler.bin                          without DeepSpeed
         checkpoint_0200/*.pt  latest  zero_to_fp32.py  scheduler.bin             with DeepSpeed
 
@@ -27,6 +28,8 @@ from accelerate import Accelerator
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from trlx.models.adapters import save_language_model
+from trlx.models.modeling_base import PreTrainedModelWrapper, is_head, save_heads
 from trlx.trainer.engine import Engine
 from trlx.utils.errors import UserError
 from trlx.utils.files import publish, recover, staging_path, write_json
@@ -101,8 +104,15 @@ class Checkpointer:
 
     def _save_hf_model(self, folder: Path) -> None:
         weights = self.engine.float32_state(self.policy)
+        heads = {
+            f"{name}.{key}": value
+            for name, child in self.engine.module.named_children()
+            if isinstance(self.engine.module, PreTrainedModelWrapper) and is_head(f"{name}.")
+            for key, value in self.engine.float32_state(child).items()
+        }
         if self.accelerator.is_main_process:
-            self.policy.save_pretrained(folder, state_dict=weights)
+            save_language_model(self.policy, folder, weights)
+            save_heads(folder, heads)
             _declare_float32(folder / "config.json")
             self.tokenizer.save_pretrained(folder)
         self.accelerator.wait_for_everyone()

@@ -6,12 +6,14 @@ gives the same gradient whatever the number of microbatches and ranks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TypeVar
+import contextlib
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedType, GradientAccumulationPlugin
+from accelerate.utils import DistributedType
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -20,26 +22,28 @@ from trlx.utils.distributed import start_process_group
 from trlx.utils.errors import UserError
 from trlx.utils.zero import master_weight
 
-T = TypeVar("T")
+# Optimizer steps in a row without a finite gradient after which a run gives up.
+PATIENCE = 10
 
 
 def make_accelerator(n_minibatches: int, minibatch_size: int, max_grad_norm: float | None) -> Accelerator:
-    """An Accelerator that knows how many microbatches make an optimizer step.
+    """An Accelerator on all ranks.
 
     The DeepSpeed settings that must agree with the trainer are set here, whatever the launcher's file says about them.
     """
     start_process_group()
-    accumulation = GradientAccumulationPlugin(num_steps=n_minibatches, sync_with_dataloader=False)
-    accelerator = Accelerator(gradient_accumulation_plugin=accumulation)
+    accelerator = Accelerator()
     plugin = accelerator.state.deepspeed_plugin
     if plugin is not None:
         if plugin.zero_stage == 3:
-            raise UserError("PPO does not run under ZeRO stage 3 yet: set zero_stage to 2 in the accelerate config")
+            raise UserError("ZeRO stage 3 is not supported yet: set zero_stage to 2 in the accelerate config")
         plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = minibatch_size
         plugin.deepspeed_config["gradient_accumulation_steps"] = n_minibatches
         plugin.deepspeed_config["zero_allow_untested_optimizer"] = True
         # Left at "auto", accelerate would clip to 1.
         plugin.deepspeed_config["gradient_clipping"] = max_grad_norm or 0.0
+        if "bf16" in plugin.deepspeed_config:  # else a step that is not a number would be taken
+            plugin.deepspeed_config["bf16"]["check_grad_overflow"] = True
     return accelerator
 
 
@@ -70,33 +74,52 @@ class Engine:
         self.scheduler = scheduler
         self.model, self.optimizer = accelerator.prepare(module, optimizer)
         self.max_grad_norm = float("inf") if max_grad_norm is None else max_grad_norm
+        self.skipped = 0  # steps in a row without a finite gradient
 
-    def optimizer_step(self, microbatches: Iterable[T], loss: Callable[[T], Tensor]) -> float:
-        """One optimizer step.
+    def optimizer_step(self, shares: Sequence[Callable[[], Tensor]]) -> float:
+        """One optimizer step. A gradient that is not finite changes nothing, on any rank: its norm is the same on all.
 
         Args:
-            microbatches: as many as the accelerator was told.
-            loss: a microbatch's share of the global loss: the shares of all microbatches and ranks add up to it.
+            shares: one a microbatch, equally many on every rank; each computes the microbatch's share of the global
+                loss: the shares of all microbatches and ranks add up to it.
 
-        Returns: the gradient's global norm before clipping.
+        Returns: the gradient's global norm before clipping; not finite when the step was skipped.
+        Raises: RuntimeError after `PATIENCE` such steps in a row.
         """
-        # The wrappers divide by ranks and by microbatches; the loss is a share already.
-        undo = self.accelerator.num_processes * self.accelerator.gradient_accumulation_steps
-        norm = 0.0
-        for microbatch in microbatches:
-            with self.accelerator.accumulate(self.model):
-                self.accelerator.backward(loss(microbatch) * undo)
-                if self.accelerator.sync_gradients:
-                    norm = self._clip()
-                self.optimizer.step()
-                self.optimizer.zero_grad()
+        for index, share in enumerate(shares):
+            last = index == len(shares) - 1
+            # DDP adds up gradients over ranks in the last backward pass; DeepSpeed knows by itself what to do.
+            with contextlib.nullcontext() if last or self.is_deepspeed else self.accelerator.no_sync(self.model):
+                self._backward(share(), last)
+        norm = self._deepspeed_norm() if self.is_deepspeed else self._clip_and_step()
         self.scheduler.step()
+        self.skipped = 0 if math.isfinite(norm) else self.skipped + 1
+        if self.skipped >= PATIENCE:
+            raise RuntimeError(f"the gradient was not finite in {PATIENCE} optimizer steps in a row: training stops")
         return norm
 
-    def _clip(self) -> float:
-        if self.is_deepspeed:  # it clips within its own step, by the value given in make_accelerator
-            return float(self.model.get_global_grad_norm() or 0.0)
-        return float(self.accelerator.clip_grad_norm_(self.module.parameters(), self.max_grad_norm))
+    def _backward(self, share: Tensor, last: bool) -> None:
+        """DDP divides by ranks, DeepSpeed by ranks and the configured microbatches; the loss is a share already."""
+        world = self.accelerator.num_processes
+        if not self.is_deepspeed:
+            self.accelerator.backward(share * world)
+            return
+        engine: Any = self.model
+        engine.set_gradient_accumulation_boundary(is_boundary=last)
+        engine.backward(share * world * engine.gradient_accumulation_steps())
+        engine.step()  # at the boundary the optimizer steps; before it only the microbatch is counted
+
+    def _clip_and_step(self) -> float:
+        norm = float(self.accelerator.clip_grad_norm_(self.module.parameters(), self.max_grad_norm))
+        if math.isfinite(norm) or self.accelerator.scaler is not None:  # the scaler skips and learns by itself
+            self.optimizer.step()
+        self.optimizer.zero_grad()
+        return norm
+
+    def _deepspeed_norm(self) -> float:
+        """DeepSpeed clips and skips within its own step, by the values given in `make_accelerator`."""
+        norm = self.model.get_global_grad_norm()  # type: ignore[operator]
+        return float(norm or 0.0)
 
     def float32_state(self, part: nn.Module) -> dict[str, Tensor]:
         """The state dict of a part of the model in float32, from the master weights where precision is mixed.

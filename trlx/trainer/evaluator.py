@@ -9,18 +9,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from accelerate import Accelerator
 from accelerate.utils import gather_object
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-from torch import Tensor
 from tqdm.auto import tqdm
-from transformers import PreTrainedTokenizerBase
 
-from trlx.generation.sampling import Generated
 from trlx.pipeline.offline_pipeline import PromptPipeline
-from trlx.trainer.scoring import RewardFn, Texts, call_reward_fn, decode, on_main_rank
+from trlx.trainer.responder import Responder
+from trlx.trainer.scoring import RewardFn, Texts, call_reward_fn, on_main_rank
 
 SHOWN = 3
 
@@ -29,28 +26,37 @@ class Evaluator:
     """Runs over the evaluation prompts, each rank its share, and scores all of them at once on the main rank.
 
     Args:
-        generate: continues (ids, mask) with the settings of evaluation, on the device.
+        responder: continues and decodes. pipeline: the prompts.
         reward_fn: gives `reward/mean`; None leaves it out. metric_fn: gives further `metrics/<name>`.
     """
 
     def __init__(
         self,
-        accelerator: Accelerator,
-        tokenizer: PreTrainedTokenizerBase,
+        responder: Responder,
         pipeline: PromptPipeline,
-        generate: Callable[[Tensor, Tensor], Generated],
         batch_size: int,
         reward_fn: RewardFn | None,
         metric_fn: Callable[..., Mapping[str, Any]] | None,
     ):
-        self.accelerator, self.tokenizer, self.pipeline = accelerator, tokenizer, pipeline
-        self.generate, self.batch_size = generate, batch_size
+        self.responder, self.pipeline, self.batch_size = responder, pipeline, batch_size
+        self.accelerator, self.tokenizer = responder.trainer.accelerator, responder.trainer.tokenizer
         self.reward_fn, self.metric_fn = reward_fn, metric_fn
 
     def run(self, title: str) -> tuple[dict[str, float], pd.DataFrame]:
-        """(statistics, samples), the same on every rank. Every rank must call it."""
+        """(statistics, samples) of every point of the sweep, the same on every rank. Every rank must call it."""
+        statistics: dict[str, float] = {}
+        tables = []
+        for suffix, point in self.responder.points:
+            stats, table = self._run_point(f"{title} {suffix}".rstrip(), point)
+            statistics |= {f"{name}{suffix}": value for name, value in stats.items()}
+            for place, (name, value) in enumerate(point.items()):
+                table.insert(place, name, value)
+            tables.append(table)
+        return statistics, pd.concat(tables, ignore_index=True)
+
+    def _run_point(self, title: str, point: Mapping[str, Any]) -> tuple[dict[str, float], pd.DataFrame]:
         start = time.perf_counter()
-        texts, lengths, ended = self._generate_share()
+        texts, lengths, ended = self._generate_share(point)
         parts: list[Texts] = gather_object([texts])
         ranks: list[list[int]] = gather_object([lengths])
         ends: list[list[bool]] = gather_object([ended])
@@ -67,7 +73,7 @@ class Evaluator:
         return on_main_rank(self.accelerator, judge)
 
     @torch.no_grad()
-    def _generate_share(self) -> tuple[Texts, list[int], list[bool]]:
+    def _generate_share(self, point: Mapping[str, Any]) -> tuple[Texts, list[int], list[bool]]:
         """This rank's prompts, longest first so that a batch wastes little padding."""
         mine = range(self.accelerator.process_index, len(self.pipeline), self.accelerator.num_processes)
         order = sorted(mine, key=lambda i: -len(self.pipeline.token_ids[i]))
@@ -76,8 +82,8 @@ class Evaluator:
         for start in range(0, len(order), self.batch_size):
             batch = self.pipeline.batch(order[start : start + self.batch_size])
             ids, mask = batch.input_ids.to(self.accelerator.device), batch.attention_mask.to(self.accelerator.device)
-            made = self.generate(ids, mask)
-            parts.append(decode(self.tokenizer, ids, mask, made, batch.metadata))
+            made = self.responder.evaluation(ids, mask, point)
+            parts.append(self.responder.texts(batch, made))
             lengths += made.response_mask.sum(dim=1).tolist()
             ended += made.ended.tolist()
             bar.update(len(batch.texts))
@@ -89,7 +95,7 @@ class Evaluator:
         stats: dict[str, float] = {}
         start = time.perf_counter()
         if self.reward_fn is not None:
-            rewards = call_reward_fn(self.reward_fn, self.tokenizer, texts)
+            rewards = call_reward_fn(self.reward_fn, self.tokenizer, texts).totals.tolist()
             columns["reward"] = rewards
             stats["reward/mean"], stats["reward/std"] = float(np.mean(rewards)), float(np.std(rewards))
         if self.metric_fn is not None:

@@ -3,162 +3,177 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor
-from tqdm.auto import tqdm
-from transformers import PreTrainedTokenizerBase
 
 from trlx.data.method_configs import PPOConfig
-from trlx.data.rollout import Rollouts
+from trlx.data.ppo_types import PPORLElement
 from trlx.functional.masking import masked_sum
 from trlx.generation.sampling import Generated
-from trlx.models.policy import PolicyOutput
-from trlx.pipeline.offline_pipeline import PromptBatch, PromptPipeline
-from trlx.pipeline.sampler import PromptSampler
+from trlx.models.policy import ResponseOutput
+from trlx.pipeline.offline_pipeline import PromptBatch
 from trlx.trainer.engine import Engine, synchronise
-from trlx.trainer.scoring import RewardFn, Texts, decode, score_all_ranks
+from trlx.trainer.responder import Responder
+from trlx.trainer.scoring import RewardFn, Scores, Texts, score_all_ranks
 from trlx.utils.moments import RunningMoments
 
-GenerateFn = Callable[[Tensor, Tensor], Generated]
+
+@dataclass
+class Chunk:
+    """Responses of one rank to a chunk of prompts; B rows, P longest prompt, R longest response."""
+
+    query: Tensor  # (B, P) prompt ids, left-padded
+    query_mask: Tensor  # (B, P) bool
+    response: Tensor  # (B, R) the ids that were sampled, right-padded
+    response_mask: Tensor  # (B, R) bool, EOS included
+    logprobs: Tensor  # (B, R) nats, of the sampling policy
+    ref_logprobs: Tensor  # (B, R) nats, of the reference
+    values: Tensor  # (B, R) V of the state before each token
+    scores: Tensor  # (B,) one a response, or (B, R) one a token; clipped and scaled
+    trunk: Tensor | None  # (B, T, H) the frozen trunk's output
+    texts: Texts
+    stats: dict[str, float]
+
+    def elements(self, rewards: Tensor) -> list[PPORLElement]:
+        """One record a response, without pads. Args: rewards: (B, R) per token."""
+        prompts, lengths = self.query_mask.sum(dim=1).tolist(), self.response_mask.sum(dim=1).tolist()
+        width = self.query.shape[1]
+        return [
+            PPORLElement(
+                query_tensor=self.query[i, width - prompt :],
+                response_tensor=self.response[i, :length],
+                logprobs=self.logprobs[i, :length],
+                values=self.values[i, :length],
+                rewards=rewards[i, :length],
+                ref_logprobs=self.ref_logprobs[i, :length],
+                trunk=None if self.trunk is None else self.trunk[i, width - prompt : width + length],
+                clean=True,
+            )
+            for i, (prompt, length) in enumerate(zip(prompts, lengths, strict=True))
+        ]
 
 
 class RolloutCollector:
-    """Turns prompts into `Rollouts`, chunk by chunk.
+    """Turns batches of prompts into chunks of rollouts.
 
     Args:
-        engine: holds the policy. generate: continues (ids, mask) with the settings of rollouts, on the device.
-        sampler: deals this rank its prompts. moments: of all scores so far, kept up to date here.
+        responder: continues and decodes. engine: holds the policy.
+        prompts: endless batches of prompts of this rank.
+        moments: of all scores so far, kept up to date here.
     """
 
     def __init__(
         self,
-        accelerator: Accelerator,
+        responder: Responder,
         engine: Engine,
-        tokenizer: PreTrainedTokenizerBase,
         method: PPOConfig,
         reward_fn: RewardFn,
-        pipeline: PromptPipeline,
-        sampler: PromptSampler,
-        generate: GenerateFn,
-        temperature: float,
+        prompts: Iterator[PromptBatch],
+        moments: RunningMoments,
     ):
-        self.accelerator, self.engine, self.tokenizer, self.method = accelerator, engine, tokenizer, method
-        self.reward_fn, self.pipeline, self.sampler = reward_fn, pipeline, sampler
-        self.generate, self.temperature = generate, temperature
-        self.moments = RunningMoments()
+        self.responder, self.engine, self.method, self.reward_fn = responder, engine, method, reward_fn
+        self.accelerator, self.tokenizer = engine.accelerator, responder.trainer.tokenizer
+        self.prompts, self.moments = prompts, moments
         self.ref_mean, self.ref_std = method.ref_mean, method.ref_std
+        self.temperature = float(responder.experience_kwargs.get("temperature") or 1.0)
 
-    def collect(self, count: int) -> tuple[Rollouts, dict[str, float], list[Texts]]:
-        """At least `count` rollouts for this rank, in whole chunks, with their statistics over all ranks and texts."""
-        chunks: list[Rollouts] = []
-        stats: list[dict[str, float]] = []
-        texts: list[Texts] = []
-        bar = tqdm(
-            total=count, desc="rollouts", leave=False, disable=not self.accelerator.is_main_process, mininterval=1.0
-        )
-        while sum(len(chunk) for chunk in chunks) < count:
-            prompts = self.pipeline.batch(self.sampler.take(self.method.chunk_size))
-            chunk, chunk_stats, chunk_texts = self._chunk(prompts)
-            chunks.append(chunk)
-            stats.append(chunk_stats)
-            texts.append(chunk_texts)
-            bar.update(len(chunk))
-        bar.close()
-        averaged = {name: sum(part[name] for part in stats) / len(stats) for name in stats[0]}
-        averaged["rollout_scores/running_mean"] = self.moments.mean
-        averaged["rollout_scores/running_std"] = self.moments.std
-        return Rollouts.join(chunks), averaged, texts
-
-    def _chunk(self, prompts: PromptBatch) -> tuple[Rollouts, dict[str, float], Texts]:
-        device, start = self.accelerator.device, time.perf_counter()
-        query, query_mask = prompts.input_ids.to(device), prompts.attention_mask.to(device)
-        made = self.generate(query, query_mask)
-        synchronise(device)
+    def collect(self) -> Chunk:
+        """The next chunk."""
+        prompts, start = next(self.prompts), time.perf_counter()
+        query, query_mask = prompts.input_ids.to(self.accelerator.device), prompts.attention_mask.bool()
+        query_mask = query_mask.to(self.accelerator.device)
+        made = self.responder.rollout(query, query_mask.long())
+        synchronise(self.accelerator.device)
         generated = time.perf_counter()
-        texts = decode(self.tokenizer, query, query_mask, made, prompts.metadata)
+        texts = self.responder.texts(prompts, made)
         scores, all_scores = score_all_ranks(self.accelerator, self.reward_fn, self.tokenizer, texts)
         scored = time.perf_counter()
         output = self.policy_pass(query, query_mask, made)
-        synchronise(device)
-        rollouts = Rollouts(
+        synchronise(self.accelerator.device)
+        times = {"generate": generated - start, "score": scored - generated, "time": time.perf_counter() - start}
+        return Chunk(
             query=query,
-            query_mask=query_mask.bool(),
+            query_mask=query_mask,
             response=made.response,
             response_mask=made.response_mask,
             logprobs=output["logprobs"],
             ref_logprobs=_present(output["ref_logprobs"]),
             values=output["values"],
-            scores=self._shape_scores(scores, all_scores, made.ended.cpu()).to(device),
+            scores=self.shape_scores(scores, all_scores, made).to(self.accelerator.device),
             trunk=output["trunk"],
+            texts=texts,
+            stats=self._statistics(made, output, all_scores.totals, times),
         )
-        times = {"generate": generated - start, "score": scored - generated, "time": time.perf_counter() - start}
-        return rollouts, self._statistics(made, output, all_scores, times), texts
 
     @torch.no_grad()
-    def policy_pass(self, query: Tensor, query_mask: Tensor, made: Generated) -> PolicyOutput:
+    def policy_pass(self, query: Tensor, query_mask: Tensor, made: Generated) -> ResponseOutput:
         """One forward of policy and reference over prompts and responses, through the wrapped module."""
         self.engine.model.eval()
         return self.engine.model(
-            input_ids=torch.cat([query, made.response], dim=1),
-            attention_mask=torch.cat([query_mask, made.response_mask.long()], dim=1),
-            response_length=made.response.shape[1],
+            query=query,
+            query_mask=query_mask,
+            response=made.response,
+            response_mask=made.response_mask,
             temperature=self.temperature,
             with_reference=True,
+            response_pass=True,
         )
 
-    def _shape_scores(self, scores: Tensor, all_scores: Tensor, ended: Tensor) -> Tensor:
-        """Clip, scale, and replace the scores of cut responses, in this order."""
+    def shape_scores(self, scores: Scores, all_scores: Scores, made: Generated) -> Tensor:
+        """Clip, scale, and replace the scores of cut responses, in this order; (B,), or (B, R) of dense ones."""
         limit = self.method.cliprange_reward or float("inf")
-        scores = scores.clamp(-limit, limit)
-        self.moments.update(all_scores.clamp(-limit, limit))
+        shaped = scores.tensor(made.response_mask.sum(dim=1).tolist()).clamp(-limit, limit)
+        self.moments.update(all_scores.clipped(limit).totals)
         if self.ref_mean is None or self.ref_std is None:  # the first chunk's, of all ranks
-            self.ref_mean, self.ref_std = self.moments.mean, self.moments.std
+            self.ref_mean, self.ref_std = float(self.moments.mean), float(self.moments.std)
         if self.method.scale_reward == "running":
-            scores = scores / self.moments.std
+            shaped = shaped / float(self.moments.std)
         elif self.method.scale_reward == "ref":
-            scores = scores / self.ref_std
-        if self.method.missing_eos_penalty is not None:
-            scores = torch.where(ended, scores, torch.full_like(scores, self.method.missing_eos_penalty))
-        return scores
+            shaped = shaped / self.ref_std
+        penalty = self.method.missing_eos_penalty
+        return shaped if penalty is None else _replace_cut(shaped, made, penalty)
 
     def _statistics(
-        self, made: Generated, output: PolicyOutput, all_scores: Tensor, times: dict[str, float]
+        self, made: Generated, output: ResponseOutput, all_scores: Tensor, times: dict[str, float]
     ) -> dict[str, float]:
         mask = made.response_mask
-        gap = (output["logprobs"] - _present(made.logprobs)).abs()
-        sums = [masked_sum(_present(output["entropy"]), mask), masked_sum(gap, mask), made.ended.sum(), mask.sum()]
+        sums = [masked_sum(_present(output["entropy"]), mask), made.ended.sum(), mask.sum()]
+        if made.logprobs is not None:
+            sums.append(masked_sum((output["logprobs"] - made.logprobs).abs(), mask))
         local = torch.stack([value.double() for value in sums])
-        entropy, gap_sum, ended, tokens = self.accelerator.reduce(local, "sum").tolist()
-        responses = len(all_scores)
+        entropy, ended, tokens, *gap = self.accelerator.reduce(local, "sum").tolist()
         return {
             "rollout_scores/mean": all_scores.mean().item(),
             "rollout_scores/std": all_scores.std().item() if len(all_scores) > 1 else 0.0,
             "policy/entropy": entropy / tokens,
-            "rollout/eos_rate": ended / responses,
-            "rollout/response_length": tokens / responses,
-            "rollout/sampling_logprob_gap": gap_sum / tokens,
+            "rollout/eos_rate": ended / len(all_scores),
+            "rollout/response_length": tokens / len(all_scores),
+            **({"rollout/sampling_logprob_gap": gap[0] / tokens} if gap else {}),
             "time/rollout_generate": times["generate"],
             "time/rollout_score": times["score"],
             "time/rollout_time": times["time"],
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs to go on as if it had never stopped."""
-        return {
-            "prompt_position": self.sampler.position,
-            "moments": vars(self.moments).copy(),
-            "ref_mean": self.ref_mean,
-            "ref_std": self.ref_std,
-        }
+        """What a resumed run needs to go on as if it had never stopped, besides the moments and the prompts."""
+        return {"ref_mean": self.ref_mean, "ref_std": self.ref_std}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.sampler.position = state["prompt_position"]
-        self.moments = RunningMoments(**state["moments"])
         self.ref_mean, self.ref_std = state["ref_mean"], state["ref_std"]
+
+
+def _replace_cut(scores: Tensor, made: Generated, penalty: float) -> Tensor:
+    """The penalty instead of a cut response's score; of dense scores, on its last token instead of them all."""
+    ended = made.ended.cpu()
+    if scores.dim() == 1:
+        return torch.where(ended, scores, torch.full_like(scores, penalty))
+    last = made.response_mask.sum(dim=1).cpu() - 1
+    alone = torch.zeros_like(scores).scatter(1, last.clamp(min=0).unsqueeze(1), penalty)
+    return torch.where(ended.unsqueeze(1), scores, alone)
 
 
 def _present(value: Tensor | None) -> Tensor:

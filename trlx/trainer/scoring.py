@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -12,7 +13,7 @@ from accelerate.utils import broadcast_object_list, gather_object
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from trlx.generation.sampling import Generated
+from trlx.utils.errors import UserError
 
 T = TypeVar("T")
 RewardFn = Callable[..., Any]
@@ -39,74 +40,104 @@ class Texts:
         )
 
 
-def decode(
-    tokenizer: PreTrainedTokenizerBase, input_ids: Tensor, attention_mask: Tensor, made: Generated, metadata: Mapping
-) -> Texts:
-    """Texts of the very ids that were sampled; rollouts and evaluation read them the same way.
+@dataclass
+class Scores:
+    """What a reward function returned for N responses."""
 
-    Args:
-        input_ids: (B, P) left-padded prompts. attention_mask: (B, P), 1 = real. made: their continuations.
-    """
+    rows: list[list[float]]  # one number a response, or one a token
+    dense: bool  # True = one a token
 
-    def text(ids: Tensor) -> str:
-        return str(tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+    @property
+    def totals(self) -> Tensor:
+        """(N,) float32, the sum of each response's numbers."""
+        return torch.tensor([sum(row) for row in self.rows], dtype=torch.float32)
 
-    prompts = [text(ids[mask.bool()]) for ids, mask in zip(input_ids, attention_mask, strict=True)]
-    outputs = []
-    for ids, mask, ended in zip(made.response, made.response_mask, made.ended.tolist(), strict=True):
-        real = ids[mask]
-        outputs.append(text(real[:-1]) + str(tokenizer.eos_token) if ended else text(real))
-    samples = [prompt + output for prompt, output in zip(prompts, outputs, strict=True)]
-    return Texts(prompts, outputs, samples, dict(metadata))
+    def tensor(self, lengths: Sequence[int]) -> Tensor:
+        """(N,) of single scores, or (N, R) of dense ones, cut or filled with 0 to each response's length."""
+        if not self.dense:
+            return self.totals
+        padded = torch.zeros(len(self.rows), max(lengths))
+        for row, (numbers, length) in enumerate(zip(self.rows, lengths, strict=True)):
+            kept = numbers[:length]
+            padded[row, : len(kept)] = torch.tensor(kept)
+        return padded
+
+    def clipped(self, limit: float) -> Scores:
+        """Each number within ± limit."""
+        return Scores([[min(max(number, -limit), limit) for number in row] for row in self.rows], self.dense)
+
+    def part(self, start: int, stop: int) -> Scores:
+        """Those of some responses."""
+        return Scores(self.rows[start:stop], self.dense)
 
 
 def score_all_ranks(
     accelerator: Accelerator, reward_fn: RewardFn, tokenizer: PreTrainedTokenizerBase, texts: Texts
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Scores, Scores]:
     """Score the responses of every rank in one call of `reward_fn` on the main rank.
 
     Every rank must call it. An error of the reward function is raised on every rank, so that none is left waiting.
 
-    Returns: (scores of this rank's responses (B,), scores of all ranks' responses), float32 on the CPU.
+    Returns: (scores of this rank's responses, scores of all ranks').
     """
     parts: list[Texts] = gather_object([texts])
-    numbers = on_main_rank(accelerator, lambda: call_reward_fn(reward_fn, tokenizer, Texts.join(parts)))
+    scores = on_main_rank(accelerator, lambda: call_reward_fn(reward_fn, tokenizer, Texts.join(parts)))
     start = sum(len(part.outputs) for part in parts[: accelerator.process_index])
-    scores = torch.tensor(numbers, dtype=torch.float32)
-    return scores[start : start + len(texts.outputs)], scores
+    return scores.part(start, start + len(texts.outputs)), scores
 
 
 def on_main_rank(accelerator: Accelerator, act: Callable[[], T]) -> T:
-    """Run a user's function on the main rank; every rank returns its result, or raises its error.
+    """Run a user's function on the main rank; every rank returns its result, or raises with its traceback.
 
     Every rank must call it; none is left waiting when the function fails.
     """
     answer: list[Any] = [None, None]
+    failure: Exception | None = None
     if accelerator.is_main_process:
         try:
             answer[0] = act()
         except Exception as error:
             if accelerator.num_processes == 1:
                 raise
-            answer[1] = f"{type(error).__name__}: {error}"
+            failure, answer[1] = error, "".join(traceback.format_exception(error))
     broadcast_object_list(answer)
+    if isinstance(failure, UserError):
+        raise failure
     if answer[1] is not None:
-        raise RuntimeError(f"the reward function failed on the main rank: {answer[1]}")
+        raise RuntimeError(f"a function of yours failed on the main rank:\n{answer[1]}") from failure
     return answer[0]
 
 
-def call_reward_fn(reward_fn: RewardFn, tokenizer: PreTrainedTokenizerBase, texts: Texts) -> list[float]:
-    """One finite number a response. Raises: ValueError when the reward function returns anything else."""
-    scores = reward_fn(
+def call_reward_fn(reward_fn: RewardFn, tokenizer: PreTrainedTokenizerBase, texts: Texts) -> Scores:
+    """One finite number a response, or one a token.
+
+    Raises: UserError when the reward function returns anything else.
+    """
+    returned = reward_fn(
         samples=texts.samples, prompts=texts.prompts, outputs=texts.outputs, tokenizer=tokenizer, **texts.metadata
     )
-    if len(scores) != len(texts.outputs):
-        raise ValueError(f"reward_fn returned {len(scores)} scores for {len(texts.outputs)} samples")
-    tensors = [torch.as_tensor(score, dtype=torch.float64) for score in scores]
-    if any(score.numel() != 1 for score in tensors):
-        raise ValueError("reward_fn must return one number a sample (scores for each token are not available yet)")
-    numbers = [score.item() for score in tensors]
-    bad = [i for i, number in enumerate(numbers) if not torch.isfinite(torch.tensor(number))]
-    if bad:
-        raise ValueError(f"reward_fn returned {numbers[bad[0]]} for sample {bad[0]}: {texts.outputs[bad[0]]!r}")
+    if returned is None or isinstance(returned, (str, bytes, float, int, Mapping)):
+        raise UserError(f"reward_fn must return a list with one score a sample, not {_short(returned)}")
+    if len(returned) != len(texts.outputs):
+        raise UserError(f"reward_fn returned {len(returned)} scores for {len(texts.outputs)} samples")
+    tensors = [_as_numbers(score, index, texts) for index, score in enumerate(returned)]
+    dense = any(score.dim() == 1 for score in tensors)
+    if any(score.dim() != int(dense) for score in tensors):
+        raise UserError("reward_fn must return one number for each sample, or a list of numbers for each")
+    return Scores([score.reshape(-1).tolist() for score in tensors], dense)
+
+
+def _as_numbers(score: Any, index: int, texts: Texts) -> Tensor:
+    about = f"for sample {index}: {texts.outputs[index]!r}"
+    try:
+        numbers = torch.as_tensor(score, dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError):
+        raise UserError(f"reward_fn must return numbers, not {_short(score)} {about}") from None
+    if not torch.isfinite(numbers).all():
+        raise UserError(f"reward_fn returned {_short(score)}, which is not finite, {about}")
     return numbers
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) < 60 else f"{text[:60]}..."

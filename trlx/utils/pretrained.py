@@ -68,7 +68,8 @@ def without_dropout(config: Any) -> Any:
     PPO compares log-probabilities between passes, which dropout would make differ; the other stages follow suit.
     """
     for name, value in vars(config).items():
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and name.endswith(("dropout", "pdrop")):
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if is_number and name.endswith(("dropout", "pdrop", "dropout_rate")):
             setattr(config, name, 0.0)
     return config
 

@@ -1,0 +1,63 @@
+"""How a prompt and a response enter a model: one after the other, or one on each side of an encoder-decoder."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from trlx.functional.masking import position_ids
+
+
+class CausalLayout:
+    """Left-padded prompt and right-padded response as one row of T = P + R tokens."""
+
+    def __init__(self, model: PreTrainedModel):
+        self._takes_positions = "position_ids" in inspect.signature(model.forward).parameters
+
+    def inputs(self, query: Tensor, query_mask: Tensor, response: Tensor, response_mask: Tensor) -> dict[str, Any]:
+        """Keyword arguments of the model's forward, whose outputs then cover the last R + 1 positions."""
+        mask = torch.cat([query_mask, response_mask], dim=1).long()
+        inputs: dict[str, Any] = {
+            "input_ids": torch.cat([query, response], dim=1),
+            "attention_mask": mask,
+            "use_cache": False,
+            # One more than the response: the token before it predicts its first.
+            "logits_to_keep": response.shape[1] + 1,
+        }
+        if self._takes_positions:
+            inputs["position_ids"] = position_ids(mask)
+        return inputs
+
+    def predictions(self, outputs: Tensor) -> Tensor:
+        """(B, R, ...): those of the outputs that predict the response."""
+        return outputs[:, :-1]
+
+
+class EncoderDecoderLayout:
+    """The prompt in the encoder; in the decoder the start token and the response but its last token."""
+
+    def __init__(self, model: PreTrainedModel):
+        self.start = int(model.config.decoder_start_token_id)
+
+    def inputs(self, query: Tensor, query_mask: Tensor, response: Tensor, response_mask: Tensor) -> dict[str, Any]:
+        """Keyword arguments of the model's forward, whose outputs then cover the R response positions."""
+        start = torch.full_like(response[:, :1], self.start)
+        return {
+            "input_ids": query,
+            "attention_mask": query_mask.long(),
+            "decoder_input_ids": torch.cat([start, response[:, :-1]], dim=1),
+            "use_cache": False,
+        }
+
+    def predictions(self, outputs: Tensor) -> Tensor:
+        """(B, R, ...): all of them."""
+        return outputs
+
+
+def layout_of(model: PreTrainedModel) -> CausalLayout | EncoderDecoderLayout:
+    """The one that fits the model."""
+    return EncoderDecoderLayout(model) if model.config.is_encoder_decoder else CausalLayout(model)

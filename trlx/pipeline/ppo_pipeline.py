@@ -1,0 +1,123 @@
+"""Where a phase's rollouts wait to be trained on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from trlx.data.ppo_types import PPORLBatch, PPORLElement, collate, pack, unpack
+from trlx.pipeline import BasePipeline
+from trlx.utils.errors import UserError
+
+
+class PPORolloutStorage(BasePipeline):
+    """Rollouts of one rank.
+
+    Args:
+        pad_token_id: what pads are, in elements that come with some.
+        padding_side: of prompts in such elements.
+        eos_token_id: ends a response; where it is the pad too, the first of the pads at a row's end is real.
+
+    Attributes:
+        history: the elements, without pads.
+    """
+
+    def __init__(self, pad_token_id: int, padding_side: str = "left", eos_token_id: int | None = None):
+        self.pad_token_id, self.padding_side, self.eos_token_id = pad_token_id, padding_side, eos_token_id
+        self.history: list[PPORLElement] = []
+
+    def push(self, exps: Iterable[PPORLElement]) -> None:
+        """Take elements over; those not marked clean are stripped of pads.
+
+        Raises: UserError when an element's tensors do not fit together.
+        """
+        self.history += [exp if exp.clean else self._stripped(exp) for exp in exps]
+
+    def clear_history(self) -> None:
+        """Forget all."""
+        self.history = []
+
+    def __getitem__(self, index: int) -> PPORLElement:
+        return self.history[index]
+
+    def __len__(self) -> int:
+        return len(self.history)
+
+    def create_loader(
+        self,
+        batch_size: int,
+        shuffle: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> DataLoader:
+        """Batches as equal in size as can be, none above `batch_size`, each sorted by length.
+
+        The order of rows within a batch changes no gradient, and microbatches of similar length waste less on pads.
+
+        Args:
+            generator: of the shuffled order; None draws from torch's global one.
+        """
+        order = torch.randperm(len(self), generator=generator) if shuffle else torch.arange(len(self))
+        parts = order.tensor_split(max(math.ceil(len(self) / batch_size), 1))
+        sampler = [sorted(part.tolist(), key=self._length) for part in parts]
+        return DataLoader(self, batch_sampler=sampler, collate_fn=self.collate)  # type: ignore[arg-type]
+
+    def collate(self, elements: list[PPORLElement]) -> PPORLBatch:
+        """See `trlx.data.ppo_types.collate`."""
+        return collate(elements, self.pad_token_id)
+
+    def whole(self) -> PPORLBatch:
+        """All elements in one batch, without the trunk's output."""
+        return collate(self.history, self.pad_token_id, with_trunk=False)
+
+    def set_advantages(self, advantages: Tensor, returns: Tensor) -> None:
+        """Note each element's advantages and returns, both (N, R) in the order of `history`."""
+        for element, advantage, value in zip(self.history, advantages, returns, strict=True):
+            length = len(element.response_tensor)
+            element.advantages, element.returns = advantage[:length], value[:length]
+
+    def state(self) -> dict[str, Tensor] | None:
+        """Tensors for a checkpoint, None when there is nothing."""
+        return pack(self.history) if self.history else None
+
+    def load_state(self, state: dict[str, Tensor] | None, device: torch.device | str) -> None:
+        """Take back what `state` gave."""
+        self.history = unpack(state, device) if state else []
+
+    def _length(self, index: int) -> int:
+        element = self.history[index]
+        return len(element.query_tensor) + len(element.response_tensor)
+
+    def _stripped(self, exp: PPORLElement) -> PPORLElement:
+        """Without pads: those before (or after) the prompt, those after the response's end.
+
+        Rewards of places after the end, where trlX's rollouts may have put the score, go to the last real token.
+        """
+        query = exp.query_tensor[self._without_pads(exp.query_tensor, self.padding_side)]
+        end = self._without_pads(exp.response_tensor, "right").stop
+        response = exp.response_tensor[: end + (self.eos_token_id == self.pad_token_id)]
+        length = min(len(response), len(exp.logprobs), len(exp.values))
+        if length == 0 or len(exp.rewards) == 0:
+            raise UserError("a rollout pushed to the store must have a response with log-probs, values and rewards")
+        rewards = torch.zeros(max(length, len(exp.rewards)), dtype=torch.float32, device=exp.rewards.device)
+        rewards[: len(exp.rewards)] = exp.rewards.float()
+        rewards[length - 1] += rewards[length:].sum()
+        return PPORLElement(
+            query, response[:length], exp.logprobs[:length], exp.values[:length], rewards[:length], clean=True
+        )
+
+    def _without_pads(self, ids: Tensor, side: str) -> slice:
+        """Where a row padded on one side is not padding; at least one token."""
+        real = ids.ne(self.pad_token_id).nonzero().flatten().tolist() or [len(ids) - 1 if side == "left" else 0]
+        return slice(real[0], len(ids)) if side == "left" else slice(0, real[-1] + 1)
+
+    def __iter__(self) -> Iterator[PPORLElement]:
+        return iter(self.history)
+
+
+def ppo_collate_fn(padding_side: str, pad_token_id: int, elements: Iterable[PPORLElement]) -> PPORLBatch:
+    """trlX's name for `collate`; prompts are padded on the left whatever `padding_side` says."""
+    return collate(list(elements), pad_token_id)
