@@ -34,9 +34,16 @@ def test_golden() -> None:
     # mean 3; squared distances 4 + 1 + 9 = 14, over 3 − 1
     assert (moments.count, moments.mean) == (3, 3.0)
     assert moments.std == pytest.approx(2.6457513, abs=1e-6)  # √7
+    assert moments.var == pytest.approx(14 / 3)
 
 
 def test_no_spread_divides_by_1() -> None:
-    assert RunningMoments().std == 1.0
+    assert (RunningMoments().std, RunningMoments().var) == (1.0, 1.0)
     assert fed([[5.0]]).std == 1.0
     assert fed([[5.0, 5.0], [5.0]]).std == 1.0
+
+
+def test_merging_summaries_is_updating() -> None:
+    merged = fed([[1.0]])
+    merged.merge(count=2, mean=4.0, squares=8.0)  # of 2 and 6
+    assert merged == fed([[1.0], [2.0, 6.0]])

@@ -10,7 +10,10 @@ from torch import Tensor
 
 @dataclass
 class RunningMoments:
-    """Moments of every score seen so far, on all ranks; update it with the scores of all ranks."""
+    """Moments of every score seen so far, on all ranks; update it with the scores of all ranks.
+
+    `trlx.utils.modeling.RunningMoments` takes one rank's scores and adds the ranks up itself.
+    """
 
     count: int = 0
     mean: float = 0.0
@@ -22,14 +25,22 @@ class RunningMoments:
         spread = math.sqrt(self.squares / (self.count - 1)) if self.count > 1 else 0.0
         return spread if spread > 0 else 1.0
 
+    @property
+    def var(self) -> float:
+        """The population variance; 1 before there is a score."""
+        return self.squares / self.count if self.count else 1.0
+
     def update(self, scores: Tensor) -> None:
         """Take in a batch of scores, of any shape."""
         batch = scores.double().flatten()
-        if batch.numel() == 0:
-            return
-        total = self.count + batch.numel()
-        mean = batch.mean().item()
+        if batch.numel():
+            mean = batch.mean()
+            self.merge(batch.numel(), mean.item(), (batch - mean).square().sum().item())
+
+    def merge(self, count: int, mean: float, squares: float) -> None:
+        """Take in `count` ≥ 1 scores by their mean and their sum of squared distances from it."""
+        total = self.count + count
         delta = mean - self.mean
-        self.squares += (batch - mean).square().sum().item() + delta**2 * self.count * batch.numel() / total
-        self.mean += delta * batch.numel() / total
+        self.squares += squares + delta**2 * self.count * count / total
+        self.mean += delta * count / total
         self.count = total
