@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import math
+import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import pandas as pd
 
 from trlx.utils.errors import UserError
 from trlx.utils.files import write_text
-from trlx.utils.metrics import MetricsWriter, is_scalar
+from trlx.utils.metrics import MetricsWriter, is_scalar, read_distribution
 from trlx.utils.spreadsheet import neutralise
 
 
 class _Sink(Protocol):
     def scalars(self, values: Mapping[str, float], step: int) -> None: ...
+    def distributions(self, values: Mapping[str, list[float]], step: int) -> None: ...
     def table(self, name: str, table: pd.DataFrame, step: int) -> None: ...
     def close(self) -> None: ...
 
@@ -30,6 +34,10 @@ class _TensorBoard:
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         for name, value in values.items():
             self.writer.add_scalar(name, value, step)
+
+    def distributions(self, values: Mapping[str, list[float]], step: int) -> None:
+        for name, numbers in values.items():
+            self.writer.add_histogram(name, np.asarray(numbers), step)
 
     def table(self, name: str, table: pd.DataFrame, step: int) -> None:
         self.writer.add_text(name, _markdown(table.head(8)), step)
@@ -48,6 +56,9 @@ class _WandB:
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         self.run.log(dict(values), step=step)
 
+    def distributions(self, values: Mapping[str, list[float]], step: int) -> None:
+        self.run.log({name: self.wandb.Histogram(numbers) for name, numbers in values.items()}, step=step)
+
     def table(self, name: str, table: pd.DataFrame, step: int) -> None:
         self.run.log({name: self.wandb.Table(dataframe=table)}, step=step)
 
@@ -61,8 +72,11 @@ class Tracker:
     Args:
         folder: for metrics.jsonl, event files and evaluation tables (`eval/step_N.csv`).
         kind: "tensorboard", "wandb" or None. Without wandb installed there is one warning; the files are still written.
+            With the environment variable `debug` set, wandb is left alone.
         active: False on every rank but the main one.
         options: for wandb.init.
+
+    Raises: UserError for another kind, or for "tensorboard" without its package.
     """
 
     def __init__(self, folder: str | Path, kind: str | None, active: bool, options: Mapping[str, Any]):
@@ -74,8 +88,8 @@ class Tracker:
             return
         self.metrics = MetricsWriter(self.folder)
         if kind == "tensorboard":
-            self.sinks.append(_TensorBoard(self.folder))
-        if kind == "wandb":
+            self.sinks.append(_tensorboard(self.folder))
+        if kind == "wandb" and not os.environ.get("debug"):  # noqa: SIM112 (trlX's name)
             try:
                 self.sinks.append(_WandB(options))
             except ImportError:
@@ -91,12 +105,21 @@ class Tracker:
             self.metrics.keep(position)
 
     def log(self, values: Mapping[str, Any], step: int) -> None:
-        """Scalars of one step; anything that is not a scalar is left out."""
-        if self.active:
-            self.metrics.write(values, step)
-            scalars = {name: float(value) for name, value in values.items() if is_scalar(value)}
-            for sink in self.sinks:
-                sink.scalars(scalars, step)
+        """Numbers of one step, and lists of numbers as distributions; anything else is left out.
+
+        Not-a-number and infinities stay out of distributions, which no histogram can show.
+        """
+        if not self.active:
+            return
+        self.metrics.write(values, step)
+        scalars = {name: float(value) for name, value in values.items() if is_scalar(value)}
+        lists = {name: read_distribution(value) for name, value in values.items() if name not in scalars}
+        finite = {name: [n for n in numbers if math.isfinite(n)] for name, numbers in lists.items() if numbers}
+        shown = {name: numbers for name, numbers in finite.items() if numbers}
+        for sink in self.sinks:
+            sink.scalars(scalars, step)
+            if shown:
+                sink.distributions(shown, step)
 
     def log_table(self, name: str, table: pd.DataFrame, step: int) -> None:
         """A table of samples, also kept whole as `folder/eval/step_N.csv`."""
@@ -110,6 +133,13 @@ class Tracker:
         """Flush what is pending."""
         for sink in self.sinks:
             sink.close()
+
+
+def _tensorboard(folder: Path) -> _TensorBoard:
+    try:
+        return _TensorBoard(folder)
+    except ImportError as error:
+        raise UserError("train.tracker tensorboard needs the package tensorboard: pip install tensorboard") from error
 
 
 def _markdown(table: pd.DataFrame) -> str:

@@ -20,7 +20,8 @@ METRICS_FILE = "metrics.jsonl"
 class MetricsWriter:
     """Appends `{"step": n, "time": seconds since the epoch, name: value, ...}` lines to `folder/metrics.jsonl`.
 
-    Only scalars are written; not-a-number and infinities become null, so that every line is strict JSON.
+    Numbers and lists of numbers are written, anything else is left out; not-a-number and infinities become null, so
+    that every line is strict JSON.
     """
 
     def __init__(self, folder: str | Path):
@@ -30,7 +31,11 @@ class MetricsWriter:
 
     def write(self, metrics: Mapping[str, Any], step: int) -> None:
         line: dict[str, Any] = {"step": step, "time": round(time.time(), 3)}
-        line.update({name: _plain(value) for name, value in metrics.items() if is_scalar(value)})
+        for name, value in metrics.items():
+            if is_scalar(value):
+                line[name] = _plain(value)
+            elif (numbers := read_distribution(value)) is not None:
+                line[name] = [_plain(number) for number in numbers]
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
@@ -50,6 +55,15 @@ def is_scalar(value: Any) -> bool:
     if isinstance(value, (torch.Tensor, np.ndarray)):
         return math.prod(value.shape) == 1
     return isinstance(value, (int, float, np.number))
+
+
+def read_distribution(value: Any) -> list[float] | None:
+    """The numbers of a non-empty list, tuple, or tensor or array of any shape; None for anything else."""
+    if isinstance(value, (torch.Tensor, np.ndarray)):
+        value = value.flatten().tolist()
+    if isinstance(value, (list, tuple)) and value and all(is_scalar(item) for item in value):
+        return [float(item) for item in value]
+    return None
 
 
 def _plain(value: Any) -> int | float | None:

@@ -1,0 +1,16 @@
+"""trlX's NeMo trainer for ILQL: the name is known, so that a script learns what to use in its place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trlx.trainer import register_trainer
+from trlx.utils.nemo import nemo_is_absent
+
+
+@register_trainer
+class NeMoILQLTrainer:
+    """Raises: ImportError, always."""
+
+    def __init__(self, *_: Any, **__: Any):
+        raise nemo_is_absent("NeMoILQLTrainer", "AccelerateILQLTrainer")
