@@ -1,6 +1,8 @@
-"""Ready configurations to start from, and every config class under one name."""
+"""Ready configurations to start from, with trlX's values, and every config class under one name."""
 
 from __future__ import annotations
+
+from typing import Any, NoReturn
 
 from trlx.data.configs import (
     ModelConfig,
@@ -10,7 +12,8 @@ from trlx.data.configs import (
     TrainConfig,
     TRLConfig,
 )
-from trlx.data.method_configs import PPOConfig
+from trlx.data.method_configs import MethodConfig, PPOConfig
+from trlx.utils.nemo import nemo_is_absent
 
 __all__ = [
     "ModelConfig",
@@ -20,30 +23,17 @@ __all__ = [
     "TRLConfig",
     "TokenizerConfig",
     "TrainConfig",
+    "default_nemo_1_3b_config",
+    "default_nemo_2b_config",
+    "default_nemo_20b_config",
     "default_ppo_config",
 ]
 
 
 def default_ppo_config() -> TRLConfig:
     """PPO on a GPT-2 that has read IMDB, as trlX's default; a new object each call."""
-    return TRLConfig(
-        train=TrainConfig(
-            seq_length=1024,
-            epochs=100,
-            total_steps=10000,
-            batch_size=32,
-            checkpoint_interval=10000,
-            eval_interval=100,
-            pipeline="PromptPipeline",
-            trainer="AcceleratePPOTrainer",
-        ),
-        model=ModelConfig(model_path="lvwerra/gpt2-imdb", num_layers_unfrozen=2),
-        tokenizer=TokenizerConfig(tokenizer_path="gpt2", truncation_side="right"),
-        optimizer=OptimizerConfig(
-            name="adamw", kwargs={"lr": 3e-5, "betas": (0.9, 0.95), "eps": 1.0e-8, "weight_decay": 1.0e-6}
-        ),
-        scheduler=SchedulerConfig(name="cosine_annealing", kwargs={"T_max": 1e12, "eta_min": 3e-5}),
-        method=PPOConfig(
+    return _config(
+        PPOConfig(
             name="PPOConfig",
             num_rollouts=128,
             chunk_size=128,
@@ -62,4 +52,40 @@ def default_ppo_config() -> TRLConfig:
             cliprange_reward=10,
             gen_kwargs={"max_new_tokens": 40, "top_k": 0, "top_p": 1.0, "do_sample": True},
         ),
+        ModelConfig(model_path="lvwerra/gpt2-imdb", num_layers_unfrozen=2),
+        trainer="AcceleratePPOTrainer",
+        lr=3e-5,
+        seq_length=1024,
+        batch_size=32,
+        total_steps=10000,
+        checkpoint_interval=10000,
+    )
+
+
+def default_nemo_20b_config() -> NoReturn:
+    """Raises: ImportError; NeMo is not supported."""
+    raise nemo_is_absent("default_nemo_20b_config", "default_ppo_config or default_ilql_config")
+
+
+def default_nemo_2b_config() -> NoReturn:
+    """Raises: ImportError; NeMo is not supported."""
+    raise nemo_is_absent("default_nemo_2b_config", "default_ppo_config or default_ilql_config")
+
+
+def default_nemo_1_3b_config() -> NoReturn:
+    """Raises: ImportError; NeMo is not supported."""
+    raise nemo_is_absent("default_nemo_1_3b_config", "default_ppo_config or default_ilql_config")
+
+
+def _config(method: MethodConfig, model: ModelConfig, trainer: str, lr: float, **train: Any) -> TRLConfig:
+    """What the defaults share: AdamW at a rate that stays, as its cosine ends where it begins."""
+    return TRLConfig(
+        method=method,
+        model=model,
+        optimizer=OptimizerConfig(
+            name="adamw", kwargs={"lr": lr, "betas": (0.9, 0.95), "eps": 1.0e-8, "weight_decay": 1.0e-6}
+        ),
+        scheduler=SchedulerConfig(name="cosine_annealing", kwargs={"T_max": 1e12, "eta_min": lr}),
+        tokenizer=TokenizerConfig(tokenizer_path="gpt2", truncation_side="right"),
+        train=TrainConfig(epochs=100, eval_interval=100, pipeline="PromptPipeline", trainer=trainer, **train),
     )
