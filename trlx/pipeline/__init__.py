@@ -94,9 +94,8 @@ class MiniBatchIterator:
         for batch in self.data_loader_iter:
             count = None if isinstance(batch, (list, tuple)) else _count(batch)
             if count is None:
-                raise UserError(
-                    f"a batch to split must be a tensor, a mapping or a dataclass of tensors, not {type(batch).__name__}"
-                )
+                kind = type(batch).__name__
+                raise UserError(f"a batch to split must be a tensor, a mapping or a dataclass of tensors, not {kind}")
             if count:
                 return [take_rows(batch, slice(i, i + self.mb_size)) for i in range(0, count, self.mb_size)]
         raise StopIteration

@@ -101,8 +101,8 @@ class DialogStore(BaseRolloutStore):
         dialogs: from `tokenize_dialogue`. tokenizer: its pad token fills batches, on the right.
 
     Attributes:
-        history: a dict a dialogue: input_ids (T,), attention_mask (T,) and labels (T,), which are the ids of outputs and
-            -100 elsewhere. Labels are aligned with the ids: a causal model's loss shifts them by one.
+        history: a dict a dialogue: input_ids (T,), attention_mask (T,) and labels (T,), which are the ids of outputs
+            and -100 elsewhere. Labels are aligned with the ids: a causal model's loss shifts them by one.
     """
 
     def __init__(self, dialogs: Iterable[Sequence[DialogMessage]], tokenizer: PreTrainedTokenizerBase):

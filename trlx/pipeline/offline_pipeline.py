@@ -104,8 +104,8 @@ class PromptPipeline(BasePipeline):
         too_long = sum(length > max_prompt_length for length in whole)
         if too_long:
             warnings.warn(
-                f"{too_long} of {len(whole)} prompts have more than {max_prompt_length} tokens (the longest {max(whole)}) "
-                f"and are cut on the {tokenizer.truncation_side}",
+                f"{too_long} of {len(whole)} prompts have more than {max_prompt_length} tokens (the longest "
+                f"{max(whole)}) and are cut on the {tokenizer.truncation_side}",
                 stacklevel=2,
             )
             encoded = tokenizer(
