@@ -6,18 +6,20 @@ Three things make it faster than transformers' loop: the cache grows in place, a
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import sys
 from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import DynamicCache, GenerationMixin, PreTrainedModel
 
 from trlx.functional.masking import position_ids
 from trlx.generation.cache import growing_cache, grows_in_place, place, rows_can_leave
 from trlx.generation.choosing import choose
+from trlx.generation.kept_states import KeptStates
 from trlx.generation.options import DecodingOptions, is_plain
 from trlx.generation.records import Generated
 from trlx.generation.stopping import StopSequences
@@ -55,13 +57,15 @@ def decode(
     with_logprobs: bool = False,
     stops: StopSequences | None = None,
     logit_mask: Tensor | None = None,
+    keep_output_of: nn.Module | None = None,
 ) -> Generated:
     """Continue left-padded prompts; arguments and result as in `generate`. For a model that `suits`, in eval mode."""
     batch_size = len(input_ids)
     # One draw a row and step, taken in advance: what a row says does not depend on when the others end.
     draws = torch.rand(batch_size, options.limit, dtype=torch.float64, device=input_ids.device)
     record = _Record(batch_size, options, input_ids.device)
-    active = _ActiveRows(model, input_ids, attention_mask, options.limit)
+    kept = KeptStates(keep_output_of) if keep_output_of is not None else None
+    active = _ActiveRows(model, input_ids, attention_mask, options.limit, kept)
     eos = torch.tensor(options.eos_token_ids, dtype=torch.long, device=input_ids.device)
     watch = stops.watch(batch_size) if stops else None
     ids = torch.cat([input_ids, record.response], dim=1)  # what processors and the mask look back at
@@ -82,7 +86,10 @@ def decode(
         if step + 1 == options.limit or not active.keep(~ended, tokens):
             break
         logits = active.next_logits()
-    return record.finish(with_logprobs)
+    made = record.finish(with_logprobs)
+    if kept is not None:
+        made.states = kept.finish(batch_size, input_ids.shape[1] + made.response.shape[1])
+    return made
 
 
 class _Record:
@@ -119,8 +126,15 @@ class _ActiveRows:
     A row that leaves is replaced by the last one, so that little is moved.
     """
 
-    def __init__(self, model: PreTrainedModel, input_ids: Tensor, attention_mask: Tensor, limit: int):
-        self.model, self.input_ids = model, input_ids
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        limit: int,
+        kept: KeptStates | None = None,
+    ):
+        self.model, self.input_ids, self.kept = model, input_ids, kept
         base = without_adapters(model)
         arguments = inspect.signature(base.forward).parameters
         self.takes_positions = "position_ids" in arguments
@@ -137,7 +151,7 @@ class _ActiveRows:
         ids, mask = self.input_ids, self.mask[:, : self.length]
         rows_at_once = max(1, SLICE_TOKENS // self.length)
         if ids.device.type != "cpu" or len(ids) <= rows_at_once or not grows_in_place(self.cache):
-            return self._forward(ids, mask, position_ids(mask), self.cache)
+            return self._forward(ids, mask, position_ids(mask), self.cache, self.rows)
         return self._read_in_slices(rows_at_once)
 
     def _read_in_slices(self, rows_at_once: int) -> Tensor:
@@ -150,7 +164,7 @@ class _ActiveRows:
             start = int(starts[rows].min())
             part = DynamicCache(config=without_adapters(self.model).config)
             part_mask = mask[rows, start:]
-            logits.append(self._forward(self.input_ids[rows, start:], part_mask, position_ids(part_mask), part))
+            logits.append(self._forward(self.input_ids[rows, start:], part_mask, position_ids(part_mask), part, rows))
             place(self.cache, rows, part, len(mask), self.length)
         return torch.cat(logits)[order.argsort()]
 
@@ -172,13 +186,15 @@ class _ActiveRows:
         self.length += 1
         positions = self.positions.unsqueeze(1)
         self.positions = self.positions + 1
-        return self._forward(self.tokens.unsqueeze(1), self.mask[:, : self.length], positions, self.cache)
+        return self._forward(self.tokens.unsqueeze(1), self.mask[:, : self.length], positions, self.cache, self.rows)
 
-    def _forward(self, ids: Tensor, mask: Tensor, positions: Tensor, cache: DynamicCache) -> Tensor:
+    def _forward(self, ids: Tensor, mask: Tensor, positions: Tensor, cache: DynamicCache, rows: Tensor) -> Tensor:
+        """(b, V) float32 logits after the last of `ids` (b, n), which belong to the prompts `rows` (b,)."""
         inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": mask, "past_key_values": cache, **self.last_only}
         if self.takes_positions:
             inputs["position_ids"] = positions
-        logits: Tensor = self.model(**inputs, use_cache=True).logits
+        with self.kept.watching(rows, self.length) if self.kept is not None else contextlib.nullcontext():
+            logits: Tensor = self.model(**inputs, use_cache=True).logits
         return logits[:, -1].float()
 
 

@@ -16,7 +16,6 @@ from transformers.generation.logits_process import (
     MinNewTokensLengthLogitsProcessor,
     NoBadWordsLogitsProcessor,
     NoRepeatNGramLogitsProcessor,
-    RepetitionPenaltyLogitsProcessor,
     SuppressTokensLogitsProcessor,
 )
 
@@ -57,6 +56,7 @@ NEUTRAL: dict[str, Any] = {
     "output_scores": False,
     "remove_invalid_values": False,
     "renormalize_logits": False,
+    "repetition_penalty": 1.0,
     "return_dict_in_generate": False,
     "typical_p": 1.0,
 }
@@ -229,9 +229,9 @@ def _ends(eos: tuple[int, ...]) -> list[int]:
     return list(eos)
 
 
-# transformers' own processors, in its own order. Each changes the logits before log-probabilities are taken.
+# transformers' own processors, in its own order. Each changes the logits before log-probabilities are taken. The
+# repetition penalty is not among them: it holds each row's padding by the row's place in the batch, and rows leave.
 _PROCESSORS: dict[str, _Maker] = {
-    "repetition_penalty": lambda value, prompt, eos, device: RepetitionPenaltyLogitsProcessor(float(value)),
     "no_repeat_ngram_size": lambda value, prompt, eos, device: NoRepeatNGramLogitsProcessor(int(value)),
     "bad_words_ids": lambda value, prompt, eos, device: NoBadWordsLogitsProcessor(value, list(eos)),
     "min_length": lambda value, prompt, eos, device: MinLengthLogitsProcessor(int(value), _ends(eos), device),

@@ -15,6 +15,7 @@ class Generated:
     response_mask: Tensor  # (B, R) bool, True = real response token, EOS (or the token completing a stop) included
     ended: Tensor  # (B,) bool, True = the response ends with EOS or a stop sequence, False = cut at the length limit
     logprobs: Tensor | None = None  # (B, R) nats, as seen while sampling (logits / temperature); only on request
+    states: Tensor | None = None  # (B, P + R, H) of the module asked for, zeros at pads and at each row's last token
 
 
 @dataclass

@@ -53,6 +53,7 @@ def generate(
     with_logprobs: bool = False,
     stops: StopSequences | None = None,
     logit_mask: Tensor | None = None,
+    keep_output_of: nn.Module | None = None,
 ) -> Generated:
     """Continue left-padded prompts.
 
@@ -68,6 +69,7 @@ def generate(
         stops: texts that end a response too.
         logit_mask: (V, V) bool, True = this next token (column) is forbidden after this one (row), as in trlX; a
             smaller mask leaves the ids beyond it free.
+        keep_output_of: a block of the model whose outputs are returned too, as `states`, where our own loop decodes.
 
     Raises: UserError naming an option with an impossible value, or a list where one value is needed; RuntimeError when
     the logits are no distribution to sample from.
@@ -80,7 +82,7 @@ def generate(
     with _evaluating(model):
         if suits(model, gen_kwargs):
             options = read_options(gen_kwargs, input_ids.shape[1], eos_token_id, pad_token_id, input_ids.device)
-            return decode(model, input_ids, attention_mask, options, with_logprobs, stops, logit_mask)
+            return decode(model, input_ids, attention_mask, options, with_logprobs, stops, logit_mask, keep_output_of)
         return decode_by_transformers(
             model, input_ids, attention_mask, gen_kwargs, eos_token_id, pad_token_id, with_logprobs, stops, logit_mask
         )

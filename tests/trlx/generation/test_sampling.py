@@ -7,8 +7,8 @@ import torch
 from tiny_engine import EOS, VOCAB, random_model
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from trlx.generation.sampling import check_gen_kwargs, generate, generate_texts, left_pad
-from trlx.utils.errors import UserError
+from trlx.functional.padding import left_pad
+from trlx.generation.sampling import generate, generate_texts
 
 PROMPTS = [[5, 6, 7, 8, 9, 10, 11, 12, 13], [20, 21], [30]]
 PAD = 3
@@ -96,12 +96,3 @@ def test_sampling_follows_the_distribution() -> None:
         expected = torch.softmax(model(input_ids=torch.tensor([[7, 8]])).logits[0, -1] / 0.5, -1)
     seen = torch.bincount(made.response[:, 0], minlength=VOCAB) / 4000
     assert 0.5 * (seen - expected).abs().sum().item() < 0.12  # total variation; about 0.09 from chance alone
-
-
-def test_options_are_checked() -> None:
-    with pytest.raises(UserError, match=r"unknown generation option 'gen_kwargs.max_new_token'; did you mean 'max_new"):
-        check_gen_kwargs({"max_new_token": 5})
-    with pytest.raises(UserError, match="is a list"):
-        check_gen_kwargs({"temperature": [0.5, 1.0]})
-    with pytest.warns(UserWarning, match="top_k / top_p cut"):
-        check_gen_kwargs({"do_sample": True, "top_k": 50})
