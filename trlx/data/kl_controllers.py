@@ -30,7 +30,9 @@ class AdaptiveKLController:
         self.value = update_kl_coef(self.value, current, self.target, self.horizon, n_steps)
 
 
-def make_kl_controller(init_kl_coef: float, target: float | None, horizon: float) -> AdaptiveKLController | FixedKLController:
+def make_kl_controller(
+    init_kl_coef: float, target: float | None, horizon: float
+) -> AdaptiveKLController | FixedKLController:
     """Adaptive where there is a target."""
     if target is None:
         return FixedKLController(init_kl_coef)

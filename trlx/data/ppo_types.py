@@ -139,9 +139,5 @@ def unpack(packed: dict[str, Tensor], device: Any) -> list[PPORLElement]:
     queries, responses = packed["query_lengths"].tolist(), packed["response_lengths"].tolist()
     both = [q + r for q, r in zip(queries, responses, strict=True)]
     lengths = {"query_tensor": queries, "trunk": both}
-    columns = {
-        name: packed[name].to(device).split(lengths.get(name, responses)) for name in _FIELDS if name in packed
-    }
-    return [
-        PPORLElement(**{name: rows[i] for name, rows in columns.items()}, clean=True) for i in range(len(queries))
-    ]
+    columns = {name: packed[name].to(device).split(lengths.get(name, responses)) for name in _FIELDS if name in packed}
+    return [PPORLElement(**{name: rows[i] for name, rows in columns.items()}, clean=True) for i in range(len(queries))]

@@ -1,26 +1,81 @@
-"""Log-probabilities and entropy of the distribution that tokens are sampled from: softmax(logits / temperature)."""
+"""Log-probabilities and entropy of the distribution that tokens are sampled from: softmax(logits / temperature).
+
+Logits are the largest tensors of a step, (B, R, V), and these functions are limited by memory traffic: they go over
+them a few rows at a time, which stay in the processor's cache, and the gradient is computed in one new tensor.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import torch
 from torch import Tensor
+
+# Rows of V numbers handled at once: on a GPU many, on a CPU as many as its cache holds.
+_CACHE_NUMBERS = 1 << 18
+
+
+class _TokenLogprobs(torch.autograd.Function):
+    """log softmax(logits / T) at given tokens; ∂/∂logits = (onehot − softmax) / T."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, tokens: Tensor, temperature: float) -> Tensor:
+        normalizer = _normalizer(logits, temperature)
+        ctx.save_for_backward(logits, tokens, normalizer)
+        ctx.temperature = temperature
+        chosen = logits.gather(-1, tokens.unsqueeze(-1)).squeeze(-1).float() / temperature
+        return chosen - normalizer
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        logits, tokens, normalizer = ctx.saved_tensors
+        scale = gradients[0] / ctx.temperature
+        result = torch.empty_like(logits)
+        for part in _parts(logits):
+            probabilities = _scaled(logits[part], ctx.temperature) - normalizer[part].unsqueeze(-1)
+            result[part] = probabilities.exp_().mul_(-scale[part].unsqueeze(-1))
+        result.scatter_add_(-1, tokens.unsqueeze(-1), scale.unsqueeze(-1).to(result.dtype))
+        return result, None, None
 
 
 def logprobs_of_tokens(logits: Tensor, tokens: Tensor, temperature: float = 1.0) -> Tensor:
     """log π(token) in nats, before any top-k or top-p cut.
 
     Args:
-        logits: (B, R, V), the prediction of `tokens` at the same index.
-        tokens: (B, R) ids.
+        logits: (..., V), the prediction of `tokens` at the same index.
+        tokens: (...) ids.
         temperature: the sampling temperature.
 
-    Returns: (B, R) float32. The softmax runs in float32 whatever the logits' dtype.
+    Returns: (...) float32. The softmax runs in float32 whatever the logits' dtype.
     """
-    scaled = logits.float() / temperature
-    return scaled.gather(-1, tokens.unsqueeze(-1)).squeeze(-1) - scaled.logsumexp(-1)
+    rows = logits.reshape(-1, logits.shape[-1])
+    result: Tensor = _TokenLogprobs.apply(rows, tokens.reshape(-1), temperature)  # type: ignore[no-untyped-call]
+    return result.view(tokens.shape)
 
 
+@torch.no_grad()
 def entropy(logits: Tensor, temperature: float = 1.0) -> Tensor:
-    """(B, R) Shannon entropy in nats of softmax(logits / temperature), from (B, R, V) logits."""
-    scaled = logits.float() / temperature
-    return scaled.logsumexp(-1) - (torch.softmax(scaled, dim=-1) * scaled).sum(-1)
+    """(...) Shannon entropy in nats of softmax(logits / temperature), from (..., V) logits; without a gradient."""
+    rows = logits.reshape(-1, logits.shape[-1])
+    normalizer = _normalizer(rows, temperature)
+    expected = torch.empty_like(normalizer)
+    for part in _parts(rows):
+        scaled = _scaled(rows[part], temperature)
+        probabilities = (scaled - normalizer[part].unsqueeze(-1)).exp_()
+        expected[part] = torch.linalg.vecdot(probabilities, scaled)
+    return (normalizer - expected).view(logits.shape[:-1])
+
+
+def _normalizer(rows: Tensor, temperature: float) -> Tensor:
+    """(N,) log Σ exp(logits / T), float32."""
+    return torch.cat([_scaled(rows[part], temperature).logsumexp(-1) for part in _parts(rows)])
+
+
+def _scaled(rows: Tensor, temperature: float) -> Tensor:
+    return rows.float() if temperature == 1.0 else rows.float() / temperature
+
+
+def _parts(rows: Tensor) -> Iterator[slice]:
+    size = len(rows) if rows.device.type != "cpu" else max(_CACHE_NUMBERS // rows.shape[-1], 1)
+    return (slice(start, start + size) for start in range(0, max(len(rows), 1), max(size, 1)))

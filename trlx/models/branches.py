@@ -124,6 +124,11 @@ class Trunk:
         self.blocks, self.depth = find_blocks(model), depth
         self.returns_tuple = blocks_return_tuples(model, self.blocks)
 
+    @property
+    def top(self) -> nn.Module:
+        """The trunk's last block."""
+        return self.blocks[self.depth - 1]
+
     @contextlib.contextmanager
     def keeping(self) -> Iterator[list[Tensor]]:
         """Within the block, a forward appends the trunk's output (B, T, H) to the list that is yielded.

@@ -100,7 +100,9 @@ class SeparateCritic(nn.Module):
         """
         model, _ = load_model(AutoModelForSequenceClassification, source, num_labels=1)
         if not isinstance(getattr(model, "score", None), nn.Linear):
-            raise UserError(f"{source}: a critic needs a linear 'score' head over tokens, as decoders such as GPT-Neo have")
+            raise UserError(
+                f"{source}: a critic needs a linear 'score' head over tokens, as decoders such as GPT-Neo have"
+            )
         known = model.get_input_embeddings().weight.shape[0]
         if known < vocab_size:
             raise UserError(

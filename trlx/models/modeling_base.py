@@ -94,7 +94,9 @@ class PreTrainedModelWrapper(nn.Module):
         own = {name: value for name, value in kwargs.items() if name in cls._supported_args}
         return own, {name: value for name, value in kwargs.items() if name not in own}
 
-    def save_pretrained(self, directory: str | os.PathLike[str], state_dict: Mapping[str, Tensor] | None = None) -> None:
+    def save_pretrained(
+        self, directory: str | os.PathLike[str], state_dict: Mapping[str, Tensor] | None = None
+    ) -> None:
         """Write the base model in its own format, and the heads beside it.
 
         Args:

@@ -248,8 +248,11 @@ class AcceleratePPOTrainer(AccelerateRLTrainer):
         }
 
     def _doubt(self, message: str) -> None:
-        """A broken invariant: an error in float32, where it is exact; in 16 bit it is watched and said."""
-        if self.accelerator.mixed_precision == "no":
+        """A broken invariant: an error in float32, where it is exact; in 16 bit it is watched and said.
+
+        So too with adapters, which may begin as something else than nothing (virtual tokens, or trained ones).
+        """
+        if self.accelerator.mixed_precision == "no" and self.config.model.peft_config is None:
             raise RuntimeError(message)
         warnings.warn(message, stacklevel=2)
 

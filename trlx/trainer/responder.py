@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from trlx.functional.masking import response_mask
 from trlx.generation.options import check_gen_kwargs, split_sweep, sweep_points
@@ -49,9 +49,14 @@ class Responder:
         return sweep_points(self.sweeps)
 
     def continue_prompts(
-        self, ids: Tensor, mask: Tensor, gen_kwargs: Mapping[str, Any], with_logprobs: bool = False
+        self,
+        ids: Tensor,
+        mask: Tensor,
+        gen_kwargs: Mapping[str, Any],
+        with_logprobs: bool = False,
+        keep_output_of: nn.Module | None = None,
     ) -> Generated:
-        """Responses to left-padded prompts (B, P), on the device, at the run's precision."""
+        """Responses to left-padded prompts (B, P), on the device, at the run's precision; see `generate`."""
         trainer = self.trainer
         with trainer.accelerator.autocast():
             return generate(
@@ -64,13 +69,14 @@ class Responder:
                 with_logprobs=with_logprobs,
                 stops=self.stops,
                 logit_mask=trainer.logit_mask,
+                keep_output_of=keep_output_of,
             )
 
-    def rollout(self, ids: Tensor, mask: Tensor) -> Generated:
+    def rollout(self, ids: Tensor, mask: Tensor, keep_output_of: nn.Module | None) -> Generated:
         """Responses to train on, with the log-probabilities seen while sampling where the trainer samples itself."""
         if self._is_own("generate"):
             return self._read(ids, self.trainer.generate(ids, mask, **self.experience_kwargs))
-        return self.continue_prompts(ids, mask, self.experience_kwargs, with_logprobs=True)
+        return self.continue_prompts(ids, mask, self.experience_kwargs, True, keep_output_of)
 
     def evaluation(self, ids: Tensor, mask: Tensor, point: Mapping[str, Any]) -> Generated:
         """Responses at a point of the evaluation's sweep."""

@@ -86,7 +86,8 @@ class RolloutCollector:
         prompts, start = next(self.prompts), time.perf_counter()
         query, query_mask = prompts.input_ids.to(self.accelerator.device), prompts.attention_mask.bool()
         query_mask = query_mask.to(self.accelerator.device)
-        made = self.responder.rollout(query, query_mask.long())
+        trunk = self.engine.module.trunk
+        made = self.responder.rollout(query, query_mask.long(), None if trunk is None else trunk.top)
         synchronise(self.accelerator.device)
         generated = time.perf_counter()
         texts = self.responder.texts(prompts, made)
@@ -111,7 +112,10 @@ class RolloutCollector:
 
     @torch.no_grad()
     def policy_pass(self, query: Tensor, query_mask: Tensor, made: Generated) -> ResponseOutput:
-        """One forward of policy and reference over prompts and responses, through the wrapped module."""
+        """One forward of policy and reference over prompts and responses, through the wrapped module.
+
+        It begins above the frozen trunk where decoding has kept its output.
+        """
         self.engine.model.eval()
         return self.engine.model(
             query=query,
@@ -119,6 +123,7 @@ class RolloutCollector:
             response=made.response,
             response_mask=made.response_mask,
             temperature=self.temperature,
+            trunk=made.states,
             with_reference=True,
             response_pass=True,
         )

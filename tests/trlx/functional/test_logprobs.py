@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+import trlx.functional.logprobs as logprobs_module
 from trlx.functional.logprobs import entropy, logprobs_of_tokens
 
 LOGITS = torch.tensor([[[0.0, math.log(3.0)]]])  # probabilities 1/4 and 3/4
@@ -51,3 +52,31 @@ def test_16_bit_logits_are_summed_in_float32() -> None:
     logits = torch.zeros(1, 1, 50_000, dtype=torch.bfloat16)
     got = logprobs_of_tokens(logits, torch.tensor([[7]]))
     assert got.dtype == torch.float32 and got.item() == pytest.approx(-10.819778, abs=1e-4)  # −ln 50000
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+@pytest.mark.parametrize("rows", [1, 7])
+def test_values_and_gradients_are_those_of_a_plain_log_softmax(
+    temperature: float, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logprobs_module, "_CACHE_NUMBERS", 3 * 11)  # three rows at a time
+    generator = torch.Generator().manual_seed(rows)
+    logits = (3 * torch.randn(rows, 2, 11, generator=generator)).requires_grad_()
+    tokens = torch.randint(0, 11, (rows, 2), generator=generator)
+    weights = torch.randn(rows, 2, generator=generator)
+
+    plain = (logits / temperature).log_softmax(-1).gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
+    (expected,) = torch.autograd.grad((plain * weights).sum(), logits)
+    ours = logprobs_of_tokens(logits, tokens, temperature)
+    (gradient,) = torch.autograd.grad((ours * weights).sum(), logits)
+    torch.testing.assert_close(ours, plain, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(gradient, expected, atol=1e-6, rtol=1e-6)
+    spread = torch.distributions.Categorical(logits=logits.detach() / temperature).entropy()
+    torch.testing.assert_close(entropy(logits, temperature), spread, atol=1e-5, rtol=1e-5)
+
+
+def test_half_precision_logits_get_half_precision_gradients() -> None:
+    logits = torch.randn(3, 11, dtype=torch.bfloat16).requires_grad_()
+    result = logprobs_of_tokens(logits, torch.tensor([0, 5, 10]))
+    result.sum().backward()
+    assert result.dtype == torch.float32 and logits.grad is not None and logits.grad.dtype == torch.bfloat16

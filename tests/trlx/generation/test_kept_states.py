@@ -15,12 +15,11 @@ def test_kept_states_are_those_of_a_full_pass(family: str, slice_tokens: int, mo
     monkeypatch.setattr("trlx.generation.decoding.SLICE_TOKENS", slice_tokens)
     torch.manual_seed(3)
     model = random_model(family)
-    with torch.no_grad():
-        model.get_output_embeddings().weight[EOS] *= 3  # some rows end early and leave
     trunk = Trunk(model, 2)
     ids = torch.randint(1, 257, (6, 7))
     mask = (torch.arange(7) >= torch.arange(6).unsqueeze(1) % 4).long()
-    options = {"max_new_tokens": 9, "do_sample": True, "temperature": 3.0}
+    ends = list(range(0, 257, 8))  # so that some rows end early, and leave
+    options = {"max_new_tokens": 9, "do_sample": True, "eos_token_id": ends}
     made = generate(model, ids * mask, mask, options, EOS, EOS, keep_output_of=trunk.top)
     lengths = made.response_mask.sum(dim=1)
     assert lengths.min() < lengths.max(), "rows of one length show nothing"
