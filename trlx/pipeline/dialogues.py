@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -42,20 +42,47 @@ def tokenize_dialogue(
         beginning-of-text token goes before it, and takes the place of one token if all places are taken.
     Raises: UserError for an odd number of texts or none, for what is not text, or for `max_length` below 2.
     """
-    bos, eos = _ends(tokenizer)
     if max_length < 2:
         raise UserError(f"max_length is {max_length}: a dialogue needs room for at least 2 tokens")
+    beginning = DialogMessage(False, (_beginning(tokenizer),))
     if isinstance(dialogue, str):
-        messages = [DialogMessage(False, (bos,)), DialogMessage(True, _encode(dialogue, tokenizer))]
+        messages = [beginning, DialogMessage(True, _encode(dialogue, tokenizer))]
     else:
         texts = _checked(dialogue)
         messages = [DialogMessage(i % 2 == 1, _encode(text, tokenizer)) for i, text in enumerate(texts)]
-    if messages[-1].tokens[-1:] != (eos,):
-        messages[-1] = replace(messages[-1], tokens=(*messages[-1].tokens, eos))
+    messages[-1] = replace(messages[-1], tokens=_closed(messages[-1].tokens, tokenizer))
     kept = cut(messages, max_length, tokenizer.truncation_side)
     if kept[0].is_output:
-        return [DialogMessage(False, (bos,)), *cut(kept, max_length - 1, tokenizer.truncation_side)]
+        return [beginning, *cut(kept, max_length - 1, tokenizer.truncation_side)]
     return kept
+
+
+def tokenize_sample(sample: Any, tokenizer: PreTrainedTokenizerBase, max_length: int) -> list[DialogMessage]:
+    """What a causal model learns a sample from: `tokenize_dialogue` of a dialogue, but of one text every token.
+
+    The end-of-sequence token that closes a text is cut off with what is too long on the right.
+
+    Raises: UserError as `tokenize_dialogue`.
+    """
+    if not isinstance(sample, str):
+        return tokenize_dialogue(sample, tokenizer, max_length)
+    return cut(
+        [DialogMessage(True, _closed(_encode(sample, tokenizer), tokenizer))], max_length, tokenizer.truncation_side
+    )
+
+
+def tokenize_pair(sample: Any, tokenizer: PreTrainedTokenizerBase, max_length: int) -> list[DialogMessage]:
+    """What an encoder-decoder learns a sample from: the encoder's input, with the tokenizer's own special tokens, and
+    the output closed by end-of-sequence; each of at most `max_length` tokens.
+
+    Raises: UserError for what is not [prompt, output].
+    """
+    texts = [] if isinstance(sample, str) else _checked(sample)
+    if len(texts) != 2:
+        raise UserError(f"a sample for an encoder-decoder must be [prompt, output], not {sample!r:.60}")
+    prompt = tokenizer(texts[0], truncation=True, max_length=max_length)["input_ids"]
+    output = cut([DialogMessage(True, _closed(_encode(texts[1], tokenizer), tokenizer))], max_length, "right")
+    return [DialogMessage(False, tuple(prompt)), *output]
 
 
 def cut(messages: Sequence[DialogMessage], max_length: int, side: str) -> list[DialogMessage]:
@@ -72,12 +99,21 @@ def cut(messages: Sequence[DialogMessage], max_length: int, side: str) -> list[D
     return [part for part in parts if part.tokens]
 
 
-def _ends(tokenizer: PreTrainedTokenizerBase) -> tuple[int, int]:
-    """(beginning-of-text, end-of-sequence); the latter stands in where a tokenizer has no beginning."""
+def _beginning(tokenizer: PreTrainedTokenizerBase) -> int:
+    """The beginning-of-text token, for which end-of-sequence stands in where a tokenizer has none."""
+    return _end(tokenizer) if tokenizer.bos_token_id is None else int(tokenizer.bos_token_id)
+
+
+def _end(tokenizer: PreTrainedTokenizerBase) -> int:
     if tokenizer.eos_token_id is None:
         raise UserError("the tokenizer has no end-of-sequence token to close a dialogue with: set tokenizer.eos_token")
-    eos = int(tokenizer.eos_token_id)
-    return (eos if tokenizer.bos_token_id is None else int(tokenizer.bos_token_id)), eos
+    return int(tokenizer.eos_token_id)
+
+
+def _closed(tokens: tuple[int, ...], tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    """With end-of-sequence at the end, once."""
+    end = _end(tokenizer)
+    return tokens if tokens[-1:] == (end,) else (*tokens, end)
 
 
 def _encode(text: str, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
@@ -85,6 +121,8 @@ def _encode(text: str, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
 
 
 def _checked(dialogue: Iterable[str]) -> list[str]:
+    if isinstance(dialogue, Mapping) or not isinstance(dialogue, Iterable):
+        raise UserError(f"a dialogue must be a text or a list of texts (prompt, output, ...), not {dialogue!r:.60}")
     texts = list(dialogue)
     if not texts or len(texts) % 2:
         raise UserError(f"a dialogue must have an even number of texts (prompt, output, ...), not {len(texts)}")
@@ -123,6 +161,27 @@ class DialogStore(BaseRolloutStore):
     def collate(self, rows: Sequence[dict[str, Tensor]]) -> BatchEncoding:
         """Rows of `history` as a batch, padded on the right: by length, so that the pad id may also be a real one's."""
         return pad_rows(rows, int(self.tokenizer.pad_token_id or 0))
+
+
+class Seq2SeqStore(DialogStore):
+    """Prompts for the encoder and outputs for the decoder of an encoder-decoder.
+
+    As `DialogStore`, but input_ids (P,) and attention_mask (P,) are the prompt's, labels (R,) the ids of the output.
+
+    Args:
+        dialogs: (prompt, output) messages, from `tokenize_pair`; an output may be missing.
+    """
+
+    def __init__(self, dialogs: Iterable[Sequence[DialogMessage]], tokenizer: PreTrainedTokenizerBase):
+        super().__init__([], tokenizer)
+        for dialog in dialogs:
+            prompt, output = _joined(dialog, False), _joined(dialog, True)
+            self.history.append({"input_ids": prompt, "attention_mask": torch.ones_like(prompt), "labels": output})
+
+
+def _joined(dialog: Sequence[DialogMessage], outputs: bool) -> Tensor:
+    tokens = [token for message in dialog if message.is_output == outputs for token in message.tokens]
+    return torch.tensor(tokens, dtype=torch.long)
 
 
 def pad_rows(rows: Sequence[dict[str, Tensor]], pad_token_id: int) -> BatchEncoding:
