@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -55,12 +55,12 @@ def blocks_return_tuples(model: PreTrainedModel, blocks: nn.ModuleList) -> bool:
     return isinstance(outputs[0], tuple)
 
 
-def _run_two_tokens(model: PreTrainedModel, handles: list[RemovableHandle]) -> None:
+def _run_two_tokens(model: PreTrainedModel, handles: Sequence[RemovableHandle] = (), **options: Any) -> None:
     try:
         tokens = torch.zeros(1, 2, dtype=torch.long, device=model.device)
         decoder = {"decoder_input_ids": tokens} if model.config.is_encoder_decoder else {}
         with torch.no_grad():
-            model(input_ids=tokens, use_cache=False, **decoder)
+            model(input_ids=tokens, use_cache=False, **decoder, **options)
     finally:
         for handle in handles:
             handle.remove()
@@ -164,6 +164,8 @@ class FrozenCopies(nn.Module):
 
     def __init__(self, model: PreTrainedModel, blocks: nn.ModuleList):
         super().__init__()
+        # transformers hooks its blocks when hidden states are first asked for; the copies must have those hooks too.
+        _run_two_tokens(model, output_hidden_states=True)
         self._places: list[tuple[nn.Module, str]] = []
         memo: dict[int, Any] = {}  # keeps tied parameters tied among the copies
         copies = []
