@@ -179,7 +179,7 @@ class _ActiveRows:
     def _select(self, order: Tensor) -> None:
         self.cache.batch_select_indices(order)
         self.rows, self.tokens, self.mask = self.rows[order], self.tokens[order], self.mask[order]
-        self.positions = self.positions[: len(order)]
+        self.positions = self.positions[order]
 
     def next_logits(self) -> Tensor:
         """(b, V) float32 logits after the tokens last taken in."""
