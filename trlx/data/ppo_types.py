@@ -113,11 +113,11 @@ def _mask(lengths: list[int], width: int, device: torch.device) -> Tensor:
 
 def _collate_trunk(elements: Sequence[PPORLElement], prompt: int, response: int) -> Tensor:
     """(B, T, H): each row's states where its tokens are, zeros at pads."""
-    first = elements[0].trunk
-    states = first.new_zeros(len(elements), prompt + response, first.shape[1])  # type: ignore[union-attr]
+    kept = [element.trunk for element in elements if element.trunk is not None]
+    states = kept[0].new_zeros(len(elements), prompt + response, kept[0].shape[1])
     for row, element in enumerate(elements):
         start = prompt - len(element.query_tensor)
-        states[row, start : start + len(element.trunk)] = element.trunk  # type: ignore[arg-type]
+        states[row, start : start + len(kept[row])] = kept[row]
     return states
 
 

@@ -61,10 +61,10 @@ class ValueBranch(nn.Module):
             )
         self.trunk = Trunk(model, len(blocks) - layers)
         self._head_place = _place_of(model, model.get_output_embeddings())
-        self._places = [(blocks, str(i)) for i in range(len(blocks) - layers, len(blocks))]
+        self._places: list[tuple[nn.Module, str]] = [(blocks, str(i)) for i in range(len(blocks) - layers, len(blocks))]
         self._places += _after_blocks(model, blocks)
         originals = [parent._modules[name] for parent, name in self._places]
-        self.copies = nn.ModuleList([copy.deepcopy(module).requires_grad_(True) for module in originals])
+        self.copies = nn.ModuleList([copy.deepcopy(module).requires_grad_(True) for module in originals if module])
         self.v_head = make_head(hidden_size, 1)
 
     def watching(self) -> contextlib.AbstractContextManager[list[Tensor]]:

@@ -38,7 +38,7 @@ class PreTrainedModelWrapper(nn.Module):
     """
 
     _auto_model_parent_class: ClassVar[Any] = None
-    _supported_args: ClassVar[tuple[str, ...]] = ()  # keyword arguments of the constructor
+    _supported_args: tuple[str, ...] = ()  # keyword arguments of the constructor
 
     def __init__(self, base_model: PreTrainedModel):
         super().__init__()

@@ -47,7 +47,7 @@ class ValueHeadModel(PreTrainedModelWrapper):
         v_head: the critic, a `ValueHead`, `ValueBranch` or `SeparateCritic`.
     """
 
-    _supported_args = ("num_value_layers_unfrozen", "critic_path")
+    _supported_args: tuple[str, ...] = ("num_value_layers_unfrozen", "critic_path")
     output_class: ClassVar[type[ModelOutput]]  # the base model's, with `value`
 
     def __init__(self, base_model: PreTrainedModel, num_value_layers_unfrozen: int = 0, critic_path: str | None = None):
@@ -101,7 +101,7 @@ class ValueHeadModel(PreTrainedModelWrapper):
             inputs["position_ids"] = position_ids(mask)[:, -_width(input_ids, mask) :]
         return inputs
 
-    def _run(self, inputs: dict[str, Any]) -> tuple[ModelOutput, Tensor, Tensor]:
+    def _run(self, inputs: dict[str, Any]) -> tuple[Any, Tensor, Tensor]:
         """(outputs, what entered the output embeddings (B, N, H), values (B, N) float32)."""
         with self.v_head.watching() as seen, head_inputs(self.bare) as states:
             outputs = self.base_model(**inputs)

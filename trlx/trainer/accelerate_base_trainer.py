@@ -30,7 +30,7 @@ from trlx.trainer.checkpointer import RESUME_NAME, Checkpointer, evict, find_res
 from trlx.trainer.engine import Engine, make_accelerator, synchronise
 from trlx.trainer.evaluator import Evaluator
 from trlx.trainer.responder import Responder
-from trlx.trainer.setup import base_model_of, check_arch, minibatches_of, tokenizer_of, tracker_of
+from trlx.trainer.setup import base_model_of, minibatches_of, tokenizer_of, tracker_of
 from trlx.trainer.statistics import pool
 from trlx.utils.errors import UserError
 from trlx.utils.optimizers import make_optimizer, make_scheduler
@@ -71,7 +71,7 @@ class AccelerateRLTrainer(BaseRLTrainer):
         self.tokenizer = tokenizer_of(self.config.tokenizer)
         self.unwrapped_model: Any = self.setup_model()
         self.model = self.unwrapped_model
-        self.opt, self.scheduler = self.setup_optimizer(), None
+        self.opt = self.setup_optimizer()
         self.scheduler = self.setup_scheduler()
         self.engine = Engine(self.accelerator, self.unwrapped_model, self.opt, self.scheduler, self.max_grad_norm)
         self.model, self.opt = self.engine.model, self.engine.optimizer

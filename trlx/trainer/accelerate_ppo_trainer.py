@@ -185,7 +185,9 @@ class AcceleratePPOTrainer(AccelerateRLTrainer):
 
     def loss(self, batch: PPORLBatch) -> Loss:
         """4: the clipped policy loss and the weighted clipped value loss; see `PPOConfig.loss`."""
-        mask = batch.response_mask
+        mask, advantages, returns = batch.response_mask, batch.advantages, batch.returns
+        if mask is None or advantages is None or returns is None:
+            raise RuntimeError("PPO's loss needs a batch of the store, with masks, advantages and returns")
         output = self.model(
             query=batch.query_tensors,
             query_mask=batch.query_mask,
@@ -200,8 +202,8 @@ class AcceleratePPOTrainer(AccelerateRLTrainer):
             values=output["values"],
             old_logprobs=batch.logprobs,
             old_values=batch.values,
-            advantages=batch.advantages,
-            returns=batch.returns,
+            advantages=advantages,
+            returns=returns,
             mask=mask,
         )
         return loss, stats | {"padding_percentage": 1.0 - mask.float().mean()}

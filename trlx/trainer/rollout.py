@@ -14,7 +14,7 @@ from trlx.data.method_configs import PPOConfig
 from trlx.data.ppo_types import PPORLElement
 from trlx.functional.masking import masked_sum
 from trlx.generation.sampling import Generated
-from trlx.models.policy import ResponseOutput
+from trlx.models.policy import HydraValueHeadModel, ResponseOutput
 from trlx.pipeline.offline_pipeline import PromptBatch
 from trlx.trainer.engine import Engine, synchronise
 from trlx.trainer.responder import Responder
@@ -86,8 +86,8 @@ class RolloutCollector:
         prompts, start = next(self.prompts), time.perf_counter()
         query, query_mask = prompts.input_ids.to(self.accelerator.device), prompts.attention_mask.bool()
         query_mask = query_mask.to(self.accelerator.device)
-        trunk = self.engine.module.trunk
-        made = self.responder.rollout(query, query_mask.long(), None if trunk is None else trunk.top)
+        policy: HydraValueHeadModel = self.responder.trainer.unwrapped_model
+        made = self.responder.rollout(query, query_mask.long(), policy.trunk.top if policy.trunk else None)
         synchronise(self.accelerator.device)
         generated = time.perf_counter()
         texts = self.responder.texts(prompts, made)
