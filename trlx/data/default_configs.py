@@ -12,21 +12,29 @@ from trlx.data.configs import (
     TrainConfig,
     TRLConfig,
 )
+from trlx.data.ilql_config import ILQLConfig
 from trlx.data.method_configs import MethodConfig, PPOConfig
+from trlx.data.rft_config import RFTConfig
+from trlx.data.sft_config import SFTConfig
 from trlx.utils.nemo import nemo_is_absent
 
 __all__ = [
+    "ILQLConfig",
     "ModelConfig",
     "OptimizerConfig",
     "PPOConfig",
+    "RFTConfig",
+    "SFTConfig",
     "SchedulerConfig",
     "TRLConfig",
     "TokenizerConfig",
     "TrainConfig",
+    "default_ilql_config",
     "default_nemo_1_3b_config",
     "default_nemo_2b_config",
     "default_nemo_20b_config",
     "default_ppo_config",
+    "default_sft_config",
 ]
 
 
@@ -58,6 +66,45 @@ def default_ppo_config() -> TRLConfig:
         seq_length=1024,
         batch_size=32,
         total_steps=10000,
+        checkpoint_interval=10000,
+    )
+
+
+def default_ilql_config() -> TRLConfig:
+    """ILQL on GPT-2, as trlX's default; a new object each call."""
+    return _config(
+        ILQLConfig(
+            name="ilqlconfig",
+            tau=0.7,
+            gamma=0.99,
+            cql_scale=0.1,
+            awac_scale=1.0,
+            alpha=0.001,
+            beta=0.0,
+            steps_for_target_q_sync=5,
+            two_qs=True,
+            gen_kwargs={"max_new_tokens": 56, "top_k": 20, "beta": 1, "temperature": 1.0},
+        ),
+        ModelConfig(model_path="gpt2", num_layers_unfrozen=-1),
+        trainer="AccelerateILQLTrainer",
+        lr=5e-5,
+        seq_length=64,
+        batch_size=128,
+        total_steps=1000,
+        checkpoint_interval=1000,
+    )
+
+
+def default_sft_config() -> TRLConfig:
+    """Supervised fine-tuning of GPT-2, as trlX's default; a new object each call."""
+    return _config(
+        SFTConfig(name="sftconfig", gen_kwargs={"max_new_tokens": 40, "top_k": 0, "top_p": 1.0, "do_sample": True}),
+        ModelConfig(model_path="gpt2", num_layers_unfrozen=-1),
+        trainer="AccelerateSFTTrainer",
+        lr=1e-4,
+        seq_length=1024,
+        batch_size=8,
+        total_steps=1000,
         checkpoint_interval=10000,
     )
 
