@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from trlx.data.ilql_types import ILQLBatch, ILQLSeq2SeqBatch
@@ -75,13 +76,13 @@ class ILQLConfig(MethodConfig):
         mask, actions = labels.action_mask, labels.actions
         count = mask.sum().clamp(min=1)
         q = [of_tokens(head, actions) for head in qs]
-        target_q = _least([of_tokens(head, actions).detach() for head in target_qs])
+        target_q = torch.stack([of_tokens(head, actions).detach() for head in target_qs]).amin(dim=0)
         values, next_values = vs[:, :-1, 0].float(), vs[:, 1:, 0]
         targets = bellman_targets(labels.rewards, next_values, labels.dones[:, 1:].bool(), self.gamma)
-        weights = awac_weights(target_q, values, self.beta)
-        loss_q = sum(q_loss_sum(each, targets, mask) for each in q) / count
+        weights = awac_weights(target_q, values, self.beta).where(mask, 0.0)  # what pads hold may overflow
+        loss_q = torch.stack([q_loss_sum(each, targets, mask) for each in q]).sum() / count
         loss_v = expectile_loss_sum(values, target_q, mask, self.tau) / count
-        loss_cql = sum(token_loss_sum(head, actions, mask) for head in qs) / count
+        loss_cql = torch.stack([token_loss_sum(head, actions, mask) for head in qs]).sum() / count
         loss_awac = token_loss_sum(at_positions(logits, labels.actions_ixs), actions, mask, weights) / count
         loss = loss_q + loss_v + self.cql_scale * loss_cql + self.awac_scale * loss_awac
         parts = {"loss": loss, "loss_q": loss_q, "loss_v": loss_v, "loss_cql": loss_cql, "loss_awac": loss_awac}
@@ -90,10 +91,6 @@ class ILQLConfig(MethodConfig):
         for index, each in enumerate(q):
             stats |= _spread(f"qvalues/{index}", each, mask)
         return loss, stats
-
-
-def _least(heads: list[Tensor]) -> Tensor:
-    return heads[0] if len(heads) == 1 else heads[0].minimum(heads[1])
 
 
 def _spread(name: str, values: Tensor, mask: Tensor) -> dict[str, Tensor]:

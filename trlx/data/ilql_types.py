@@ -1,7 +1,7 @@
 """The records that ILQL trains on: one sample, and a batch of them.
 
 Shapes: B batch, T tokens, A actions, S = A + 1 states, D decoder tokens. An action is a token of an output. It is
-indexed by the position before it, its state, whose outputs predict it; the last state is the position of the last token.
+indexed by the position before it, its state, whose outputs predict it; the last state is the last token's position.
 Pads are on the right and have `dones` 0.
 """
 
@@ -12,9 +12,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
+
+from trlx.functional.masking import last_real_index
 
 B = TypeVar("B", bound="_Batch")
 
@@ -49,6 +50,7 @@ class _Batch:
 
     input_ids: Tensor
     attention_mask: Tensor
+    states_ixs: Tensor
     dones: Tensor
 
     def __len__(self) -> int:
@@ -61,17 +63,17 @@ class _Batch:
 
     def rows(self: B, index: slice) -> B:
         """Some rows, without the columns of pads that all of them share."""
-        part = _map(self, lambda value: value[index])
-        states = int(part.action_mask.sum(dim=1).amax()) + 1 if len(part) else self.dones.shape[1]
-        tokens = int(part.attention_mask.sum(dim=1).amax()) if len(part) else self.input_ids.shape[1]
-        widths = {"input_ids": tokens, "attention_mask": tokens, "decoder_input_ids": None}
-        widths |= {"states_ixs": states, "dones": states, "rewards": states - 1, "actions_ixs": states - 1}
-        cut = {item.name: getattr(part, item.name)[:, : widths[item.name]] for item in dataclasses.fields(part)}  # type: ignore[arg-type]
-        return type(part)(**cut)
+        part = _map(self, lambda _, value: value[index])
+        if len(part) == 0:
+            return part
+        tokens, actions = _width(part.attention_mask), _width(part.action_mask)
+        widths = {"rewards": actions, "actions_ixs": actions, "states_ixs": actions + 1, "dones": actions + 1}
+        widths["decoder_input_ids"] = int(part.states_ixs.amax()) + 1
+        return _map(part, lambda name, value: value[:, : widths.get(name, tokens)])
 
     def to(self: B, device: Any) -> B:
         """On another device."""
-        return _map(self, lambda value: value.to(device))
+        return _map(self, lambda _, value: value.to(device))
 
 
 @dataclass
@@ -109,9 +111,14 @@ class ILQLSeq2SeqBatch(_Batch):
         return self.decoder_input_ids[:, 1:].gather(1, self.actions_ixs)
 
 
-def _map(batch: B, change: Callable[[Tensor], Tensor]) -> B:
-    fields = dataclasses.fields(batch)  # type: ignore[arg-type]
-    return type(batch)(**{item.name: change(getattr(batch, item.name)) for item in fields})
+def _map(batch: B, change: Callable[[str, Tensor], Tensor]) -> B:
+    names = [item.name for item in dataclasses.fields(batch)]  # type: ignore[arg-type]
+    return type(batch)(**{name: change(name, getattr(batch, name)) for name in names})
+
+
+def _width(mask: Tensor) -> int:
+    """Columns up to the last real one of any row, at least 1."""
+    return int(last_real_index(mask.bool()).amax()) + 1
 
 
 def ilql_collate_fn(elements: Sequence[ILQLElement]) -> ILQLBatch:
@@ -127,11 +134,6 @@ def ilql_seq2seq_collate_fn(elements: Sequence[ILQLSeq2SeqElement]) -> ILQLSeq2S
 def _padded(elements: Sequence[Any], kind: type) -> dict[str, Tensor]:
     names = [item.name for item in dataclasses.fields(kind)]
     return {name: pad_sequence([getattr(element, name) for element in elements], True) for name in names}
-
-
-def without_actions(element: Any) -> Any:
-    """The same sample with nothing to learn from, for a rank that has no other."""
-    return dataclasses.replace(element, dones=torch.zeros_like(element.dones))
 
 
 def flatten_dataclass(cls: type) -> Callable[[Any], list[Any]]:
