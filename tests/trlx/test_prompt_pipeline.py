@@ -5,7 +5,7 @@ import copy
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from trlx.pipeline import get_pipeline
+from trlx.pipeline import MiniBatchIterator, get_pipeline
 from trlx.pipeline.offline_pipeline import PromptPipeline
 from trlx.utils.errors import UserError
 
@@ -28,6 +28,38 @@ def test_batches_are_left_padded_and_carry_their_metadata(padded: PreTrainedToke
     assert batch.metadata == {"tag": [2, 1], "ref": ["y", "x"]}
 
 
+def test_batches_read_as_mappings_too(padded: PreTrainedTokenizerFast) -> None:
+    pipeline = PromptPipeline([{"prompt": "ab", "tag": 1}, {"prompt": "c", "tag": 2}], 10, padded)
+    (batch,) = pipeline.create_loader(2)
+    assert list(batch) == ["input_ids", "attention_mask", "tag"]
+    assert batch["input_ids"] is batch.input_ids and batch["attention_mask"] is batch.attention_mask
+    assert batch["tag"] == [1, 2] and "prompt" not in batch and len(batch) == 2
+    assert set({**batch}) == set(batch.keys())
+    with pytest.raises(KeyError):
+        batch["texts"]
+    moved = batch.to("cpu")
+    assert moved.texts == ["ab", "c"] and moved["tag"] == [1, 2]
+
+
+def test_batches_split_into_microbatches_with_their_metadata(padded: PreTrainedTokenizerFast) -> None:
+    pipeline = PromptPipeline([{"prompt": letter * 2, "tag": letter} for letter in "abcde"], 10, padded)
+    steps = list(MiniBatchIterator(pipeline.create_loader(3), mb_size=2, num_mb=2))
+    assert [[part["tag"] for part in parts] for parts in steps] == [[["a", "b"], ["c"]], [["d", "e"]]]
+    assert [[len(part["input_ids"]) for part in parts] for parts in steps] == [[2, 1], [2]]
+    assert steps[0][1].texts == ["cc"]
+
+
+def test_one_prompt_is_a_dict_of_its_ids_and_metadata(padded: PreTrainedTokenizerFast) -> None:
+    pipeline = PromptPipeline([{"prompt": "ab", "tag": 1}], 10, padded)
+    assert pipeline[0] == {"input_ids": pipeline.token_ids[0], "attention_mask": [1, 1], "tag": 1}
+
+
+def test_a_sampler_chooses_the_prompts_of_a_loader(padded: PreTrainedTokenizerFast) -> None:
+    pipeline = PromptPipeline(list("abcde"), 10, padded)
+    loader = pipeline.create_loader(2, sampler=[4, 0, 2], drop_last=True)
+    assert [batch.texts for batch in loader] == [["e", "a"]]
+
+
 def test_the_callers_dicts_stay_as_they_are(padded: PreTrainedTokenizerFast) -> None:
     prompts = [{"prompt": "ab", "tag": [1]}, {"prompt": "cd", "tag": [2]}]
     before = copy.deepcopy(prompts)
@@ -38,7 +70,8 @@ def test_the_callers_dicts_stay_as_they_are(padded: PreTrainedTokenizerFast) -> 
 @pytest.mark.parametrize(("side", "expected"), [("right", "abc"), ("left", "cde")])
 def test_long_prompts_are_cut_on_the_tokenizers_side(padded: PreTrainedTokenizerFast, side: str, expected: str) -> None:
     padded.truncation_side = side
-    pipeline = PromptPipeline(["abcde"], 3, padded)
+    with pytest.warns(UserWarning, match=rf"1 of 2 prompts have more than 3 tokens \(the longest 5\).* on the {side}"):
+        pipeline = PromptPipeline(["abcde", "abc"], 3, padded)
     assert padded.decode(pipeline.token_ids[0]) == expected
     assert pipeline.batch([0]).texts == ["abcde"]
 
@@ -51,12 +84,21 @@ def test_long_prompts_are_cut_on_the_tokenizers_side(padded: PreTrainedTokenizer
         ([{"prompt": "a", "tag": 1}, {"prompt": "b"}], r"prompt 1 must have the keys prompt, tag"),
         ([{"prompt": "a"}, {"prompt": "b", "tag": 1}], r"prompt 1 must have the keys prompt, not"),
         (["a", ""], r"prompt 1 is empty"),
+        (["a", 7], r"prompt 1 must be text, not int"),
+        ([{"prompt": None}], r"prompt 0 must be text, not NoneType"),
+        ("a text", "give a list of texts"),
+        ([{"prompt": "a", "outputs": "b"}], "cannot have a key 'outputs'"),
     ],
 )
 def test_what_is_refused(padded: PreTrainedTokenizerFast, prompts: list, message: str) -> None:
     with pytest.raises(UserError, match=message) as caught:
         PromptPipeline(prompts, 10, padded)
     assert "\n" not in str(caught.value)
+
+
+def test_there_must_be_room_for_a_token(padded: PreTrainedTokenizerFast) -> None:
+    with pytest.raises(UserError, match="max_prompt_length is 0"):
+        PromptPipeline(["a"], 0, padded)
 
 
 def test_a_loader_covers_every_prompt(padded: PreTrainedTokenizerFast) -> None:
