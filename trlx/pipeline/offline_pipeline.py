@@ -14,12 +14,15 @@ from transformers import PreTrainedTokenizerBase
 from trlx.functional.padding import left_pad
 from trlx.pipeline import BasePipeline, register_datapipeline
 from trlx.pipeline.dialogues import DialogMessage, DialogStore, tokenize_dialogue
+from trlx.pipeline.ilql_storage import ILQLRolloutStorage, ILQLSeq2SeqRolloutStorage
 from trlx.pipeline.ppo_pipeline import PPORolloutStorage
 from trlx.utils.errors import UserError
 
 __all__ = [
     "DialogMessage",
     "DialogStore",
+    "ILQLRolloutStorage",
+    "ILQLSeq2SeqRolloutStorage",
     "PPORolloutStorage",
     "PromptBatch",
     "PromptPipeline",
