@@ -1,6 +1,7 @@
 """The repository's own rules: names that shadow nothing, YAML files that load and say how to use them."""
 
 import json
+import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -72,6 +73,17 @@ def test_every_deepspeed_config_is_zero_2(path: Path) -> None:
 
 
 def test_every_yaml_is_one_of_these() -> None:
-    known = {*STAGE_CONFIGS, *ACCELERATE_CONFIGS}
+    sweeps = (REPO / "configs" / "sweeps").glob("*.yml")  # tests/trlx/test_sweep.py reads these
+    known = {*STAGE_CONFIGS, *ACCELERATE_CONFIGS, *sweeps}
     assert {path for path in (REPO / "configs").rglob("*.y*ml")} == known
     assert all(isinstance(yaml.safe_load(path.read_text()), dict) for path in known)
+
+
+def test_importing_the_engine_imports_none_of_the_extras() -> None:
+    extras = ("ray", "wandb", "peft", "deepspeed", "matplotlib")
+    code = (
+        "import sys, trlx.trlx, trlx.sweep, trlx.trainer; trlx.trainer.get_trainer('AcceleratePPOTrainer'); "
+        f"print([name for name in {extras} if name in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=REPO, capture_output=True, text=True)
+    assert result.stdout.splitlines()[-1:] == ["[]"], result.stdout + result.stderr
