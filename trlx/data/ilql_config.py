@@ -79,7 +79,7 @@ class ILQLConfig(MethodConfig):
         target_q = torch.stack([of_tokens(head, actions).detach() for head in target_qs]).amin(dim=0)
         values, next_values = vs[:, :-1, 0].float(), vs[:, 1:, 0]
         targets = bellman_targets(labels.rewards, next_values, labels.dones[:, 1:].bool(), self.gamma)
-        weights = awac_weights(target_q, values, self.beta).where(mask, 0.0)  # what pads hold may overflow
+        weights = awac_weights(target_q, values, self.beta)
         loss_q = torch.stack([q_loss_sum(each, targets, mask) for each in q]).sum() / count
         loss_v = expectile_loss_sum(values, target_q, mask, self.tau) / count
         loss_cql = torch.stack([token_loss_sum(head, actions, mask) for head in qs]).sum() / count

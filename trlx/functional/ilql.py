@@ -1,7 +1,7 @@
 """The objectives of implicit language Q-learning (Snell et al. 2022, arXiv 2206.11871), as sums over actions.
 
 An action is a token of an output; its state is the position before it. Sums, not means: the caller divides by the
-actions of every microbatch and rank of the optimizer step.
+actions of every microbatch and rank of the optimizer step. Only real actions are looked at; pads may hold anything.
 """
 
 from __future__ import annotations
@@ -9,8 +9,6 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-from trlx.functional.masking import masked_sum
 
 
 def at_positions(values: Tensor, positions: Tensor) -> Tensor:
@@ -38,7 +36,7 @@ def q_loss_sum(q: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
     Args:
         q, targets: (B, A). mask: (B, A), True = real action.
     """
-    return masked_sum((q - targets).square(), mask)
+    return (q - targets)[mask].square().sum()
 
 
 def expectile_loss_sum(values: Tensor, target_q: Tensor, mask: Tensor, tau: float) -> Tensor:
@@ -48,9 +46,8 @@ def expectile_loss_sum(values: Tensor, target_q: Tensor, mask: Tensor, tau: floa
         values, target_q: (B, A); no gradient reaches `target_q`. mask: (B, A), True = real action.
         tau: ½ is the mean, 1 the maximum.
     """
-    gap = target_q.detach() - values
-    weight = torch.where(gap >= 0, tau, 1.0 - tau)
-    return masked_sum(weight * gap.square(), mask)
+    gap = (target_q.detach() - values)[mask]
+    return (torch.where(gap >= 0, tau, 1.0 - tau) * gap.square()).sum()
 
 
 def token_loss_sum(scores: Tensor, tokens: Tensor, mask: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -62,8 +59,8 @@ def token_loss_sum(scores: Tensor, tokens: Tensor, mask: Tensor, weights: Tensor
     Args:
         scores: (B, A, V). tokens: (B, A) ids. mask: (B, A), True = real action. weights: (B, A), 1 by default.
     """
-    losses = F.cross_entropy(scores.float().flatten(0, 1), tokens.flatten(), reduction="none").view(tokens.shape)
-    return masked_sum(losses if weights is None else losses * weights, mask)
+    losses = F.cross_entropy(scores[mask].float(), tokens[mask], reduction="none")
+    return losses.sum() if weights is None else (losses * weights[mask]).sum()
 
 
 def awac_weights(target_q: Tensor, values: Tensor, beta: float) -> Tensor:
