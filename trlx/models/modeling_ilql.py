@@ -15,7 +15,7 @@ from trlx.data.ilql_config import ILQLConfig
 from trlx.data.ilql_types import ILQLBatch, ILQLSeq2SeqBatch
 from trlx.functional.ilql import at_positions
 from trlx.functional.masking import position_ids as positions_of
-from trlx.models.adapters import bare_model
+from trlx.models.adapters import bare_model, learns_a_prompt
 from trlx.models.branches import freeze_bottom, head_inputs
 from trlx.models.ilql_heads import ILQLHeads
 from trlx.models.modeling_base import PreTrainedModelWrapper
@@ -193,7 +193,7 @@ class AutoModelForCausalLMWithILQLHeads(_ILQLModel):
         Returns: (logits (B, T, V), Q values, target Q values, V, the cache), see `ILQLHeads.forward`.
         """
         width = input_ids.shape[1]
-        if position_ids is None and attention_mask is not None:
+        if position_ids is None and attention_mask is not None and not learns_a_prompt(self.base_model):
             position_ids = positions_of(attention_mask)[:, -width:]
         inputs = {"position_ids": position_ids, "past_key_values": past_key_values}
         outputs, logits, states = self._run({"input_ids": input_ids, "attention_mask": attention_mask, **inputs}, width)
