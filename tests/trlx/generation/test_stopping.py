@@ -59,6 +59,16 @@ def test_the_tail_finds_what_the_whole_text_holds(tokens: list[int], texts: list
             break
 
 
+@pytest.mark.parametrize("text", ["Human:", "né\n", "a"])
+def test_a_stop_spelled_byte_by_byte_is_within_the_tail(text: str) -> None:
+    """As many tokens as a stop can take, after others, with special tokens between."""
+    tokens = [piece("u"), *TOKENIZER.convert_tokens_to_ids(list(text.replace("\n", "Ċ").replace("é", "Ã©")))]
+    spaced = [part for token in tokens for part in (token, EOS, EOS)][:-2]
+    watch = StopSequences(text, TOKENIZER).watch(1)
+    found = [watch.completed([0], [token])[0] for token in [piece("H")] * 9 + spaced]
+    assert found == [False] * (len(found) - 1) + [True]
+
+
 def test_rows_are_followed_apart() -> None:
     watch = StopSequences("uH", TOKENIZER).watch(3)
     assert watch.completed([0, 1, 2], [piece("u"), piece("Hu"), piece("H")]) == [False] * 3
