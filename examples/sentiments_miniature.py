@@ -38,8 +38,15 @@ COMMON: dict[str, Any] = {
 PPO = {"model.num_layers_unfrozen": -1, "method.num_rollouts": 64, "method.chunk_size": 64}
 SETTINGS: dict[str, dict[str, Any]] = {
     "ppo": PPO,
-    "ppo_dense": PPO,
-    "ppo_peft": PPO | {"optimizer.kwargs.lr": 5e-3, "scheduler.kwargs.eta_min": 5e-3},
+    "ppo_dense": PPO
+    | {"train.total_steps": 96, "optimizer.kwargs.lr": 2e-3, "scheduler.kwargs.eta_min": 2e-3, "method.lam": 1.0},
+    "ppo_peft": PPO
+    | {
+        "optimizer.kwargs.lr": 5e-3,
+        "scheduler.kwargs.eta_min": 5e-3,
+        # In so small a model attention decides little: the adapter is on every layer.
+        "model.peft_config.target_modules": "all-linear",
+    },
     "rft": {"method.n_generations_per_prompt": 4},
 }
 

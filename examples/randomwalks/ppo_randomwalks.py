@@ -1,7 +1,7 @@
 """PPO on the random walks: the reward is the walk's optimality.
 
     python examples/randomwalks/ppo_randomwalks.py
-    python examples/randomwalks/ppo_randomwalks.py '{"train.seed": 1001, "train.total_steps": 60}'
+    python examples/randomwalks/ppo_randomwalks.py '{"train.seed": 1001, "train.total_steps": 16}'
 
 What it reaches, and in how many steps: README.md beside this file.
 """
@@ -32,11 +32,11 @@ from trlx.data.default_configs import (
 default_config = TRLConfig(
     train=TrainConfig(
         seq_length=10,
-        epochs=30,
+        epochs=20,
         total_steps=10000,
-        batch_size=128,
+        batch_size=256,
         checkpoint_interval=10000,
-        eval_interval=8,
+        eval_interval=4,
         pipeline="PromptPipeline",
         trainer="AcceleratePPOTrainer",
         checkpoint_dir=str(RUNS / "ppo"),
@@ -54,7 +54,7 @@ default_config = TRLConfig(
         name="PPOConfig",
         num_rollouts=256,
         chunk_size=256,
-        ppo_epochs=4,
+        ppo_epochs=2,
         init_kl_coef=0.0,
         target=None,
         horizon=10000,
