@@ -71,10 +71,12 @@ def generate(
             smaller mask leaves the ids beyond it free.
         keep_output_of: a block of the model whose outputs are returned too, as `states`, where our own loop decodes.
 
-    Raises: UserError naming an option with an impossible value, or a list where one value is needed; RuntimeError when
-    the logits are no distribution to sample from.
+    Raises: UserError for prompts without tokens, an option with an impossible value, or a list where one value is
+    needed; RuntimeError when the logits are no distribution to sample from.
     """
     refuse_sweep(gen_kwargs)
+    if input_ids.shape[1] == 0:
+        raise UserError("prompts without tokens cannot be continued: give each at least a beginning-of-sequence token")
     if with_logprobs:
         warn_of_cuts(gen_kwargs)
     if logit_mask is not None:

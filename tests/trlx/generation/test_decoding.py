@@ -266,6 +266,12 @@ def test_logits_that_are_no_distribution_are_refused() -> None:
             generate(model, *left_pad(PROMPTS, PAD), {"max_new_tokens": 2, "do_sample": True, **cut}, EOS, PAD)
 
 
+def test_prompts_without_tokens_are_refused() -> None:
+    nothing = torch.zeros(2, 0, dtype=torch.long)
+    with pytest.raises(UserError, match="prompts without tokens"):
+        generate(random_model("llama"), nothing, nothing, {"max_new_tokens": 2}, EOS, PAD)
+
+
 def test_the_models_own_defaults_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """A model published with a temperature and cuts is sampled from as asked: here all but greedily."""
     model = random_model("llama")
