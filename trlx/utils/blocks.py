@@ -6,6 +6,7 @@ transformers' own families share.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -67,13 +68,17 @@ def modules_before_blocks(model: Any, blocks: nn.ModuleList) -> set[nn.Module]:
     return before
 
 
-def run_two_tokens(model: Any, handles: list[RemovableHandle]) -> None:
-    """One small forward with the hooks in place, which are removed after it."""
+def run_two_tokens(model: Any, handles: Sequence[RemovableHandle] = (), **options: Any) -> None:
+    """One small forward with the hooks in place, which are removed after it.
+
+    Args:
+        handles: of the hooks. options: further arguments of the model's forward.
+    """
     try:
         tokens = torch.zeros(1, 2, dtype=torch.long, device=model.device)
         decoder = {"decoder_input_ids": tokens} if model.config.is_encoder_decoder else {}
         with torch.no_grad():
-            model(input_ids=tokens, use_cache=False, **decoder)
+            model(input_ids=tokens, use_cache=False, **decoder, **options)
     finally:
         for handle in handles:
             handle.remove()
