@@ -63,7 +63,10 @@ class PPORolloutStorage(BasePipeline):
         order = torch.randperm(len(self), generator=generator) if shuffle else torch.arange(len(self))
         parts = order.tensor_split(max(math.ceil(len(self) / batch_size), 1))
         sampler = [sorted(part.tolist(), key=self._length) for part in parts]
-        return DataLoader(self, batch_sampler=sampler, collate_fn=self.collate)  # type: ignore[arg-type]
+        # A loader draws a seed for its workers whenever it starts: from a generator of its own, or a resumed run, which
+        # starts its loader once more, would sample other responses.
+        own = torch.Generator()
+        return DataLoader(self, batch_sampler=sampler, collate_fn=self.collate, generator=own)  # type: ignore[arg-type]
 
     def collate(self, elements: list[PPORLElement]) -> PPORLBatch:
         """See `trlx.data.ppo_types.collate`."""
