@@ -44,7 +44,7 @@ def suits(model: PreTrainedModel, gen_kwargs: Mapping[str, Any]) -> bool:
         and not base.config.is_encoder_decoder
         and model_class.prepare_inputs_for_generation is GenerationMixin.prepare_inputs_for_generation
         and "past_key_values" in inspect.signature(base.forward).parameters
-        and not _learns_prompts(model)
+        and not learns_prompts(model)
         and rows_can_leave(growing_cache(base, 1))
     )
 
@@ -205,7 +205,7 @@ def _fill_holes(going_on: Tensor, count: int) -> Tensor:
     return order
 
 
-def _learns_prompts(model: Any) -> bool:
+def learns_prompts(model: Any) -> bool:
     """Whether a peft model puts learned tokens before the prompt, which lengthen the cache and the mask."""
     peft = sys.modules.get("peft")
     return peft is not None and isinstance(model, peft.PeftModel) and model.active_peft_config.is_prompt_learning

@@ -7,10 +7,18 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedModel
+from transformers import (
+    DynamicCache,
+    EncoderDecoderCache,
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    PreTrainedModel,
+)
 
 from trlx.functional.logprobs import logprobs_of_tokens
 from trlx.functional.masking import response_mask
+from trlx.generation.decoding import learns_prompts
 from trlx.generation.options import end_token_ids
 from trlx.generation.records import Generated
 from trlx.generation.stopping import StopSequences
@@ -82,6 +90,7 @@ def decode_by_transformers(
         attention_mask=attention_mask,
         generation_config=config,
         logits_processor=LogitsProcessorList([*masking, *([recorder] if recorder else [])]),
+        **_cache(model, config),
     )
     given = 1 if model.config.is_encoder_decoder else input_ids.shape[1]
     response = output[:, given:]
@@ -108,6 +117,16 @@ def _generation_config(gen_kwargs: Mapping[str, Any], eos_token_id: int | None, 
     if not settings["do_sample"]:  # greedy decoding takes no sampling options
         settings = {k: v for k, v in settings.items() if k not in ("top_k", "top_p", "temperature")}
     return GenerationConfig(**settings)
+
+
+def _cache(model: PreTrainedModel, config: GenerationConfig) -> dict[str, Any]:
+    """A cache that grows layer by layer: transformers sizes an encoder-decoder's own by its encoder, which may have
+    fewer layers than the decoder."""
+    if not model.config.is_encoder_decoder or not config.use_cache or config.cache_implementation is not None:
+        return {}
+    if learns_prompts(model):  # peft fills a cache itself
+        return {}
+    return {"past_key_values": EncoderDecoderCache(DynamicCache(), DynamicCache())}
 
 
 def _stop_ends(response: Tensor, stops: StopSequences) -> Tensor:
