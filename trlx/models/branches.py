@@ -27,6 +27,9 @@ def find_blocks(model: PreTrainedModel) -> nn.ModuleList:
     Raises: UserError when there is none.
     """
     encodes = model.config.is_encoder_decoder
+    if encodes and "num_decoder_layers" not in vars(model.config):
+        reason = "of the encoder-decoders T5 is, whose positions do not count pads"
+        raise UserError(f"{type(model).__name__} is not supported: {reason}")
     layers = model.config.num_decoder_layers if encodes else model.config.get_text_config().num_hidden_layers
     for module in (model.get_decoder() if encodes else model).modules():
         if isinstance(module, nn.ModuleList) and len(module) == layers:
