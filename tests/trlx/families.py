@@ -43,6 +43,7 @@ _LLAMA = {**_COMMON, **_POSITIONS, "intermediate_size": 32, "num_key_value_heads
 _GPT = {"vocab_size": VOCAB, "n_embd": 16, "n_layer": LAYERS, "n_head": 2, "n_positions": 48, **_ENDS}
 _OPT = {**_COMMON, **_POSITIONS, "ffn_dim": 32}
 _T5 = {"vocab_size": VOCAB, "d_model": 16, "d_kv": 8, "d_ff": 32, "num_heads": 2, "decoder_start_token_id": PAD}
+_T5 |= {"initializer_factor": 0.05}  # embeddings of size 1 would drown what the blocks add
 _GEMMA = {**_LLAMA, "head_dim": 8, "sliding_window": WINDOW}
 
 
@@ -58,6 +59,7 @@ class Family:
     entry: tuple[str, ...] = ()  # between the embeddings and block 0
     encoder: tuple[str, ...] = ()
     tied: bool = True
+    noise: float = 0.15  # standard deviation of what is added to each weight
 
     def part_of(self, name: str) -> str:
         """The part that a parameter belongs to; a block as "block 2"."""
@@ -88,7 +90,9 @@ def _opt(config: Callable[[], PreTrainedConfig], final: str, entry: tuple[str, .
 
 def _t5(config: Callable[[], PreTrainedConfig], tied: bool = True) -> Family:
     # Its relative positions are learned too: they lie in block 0 of the encoder and of the decoder.
-    return Family(config, "decoder.block", "shared", ("decoder.final_layer_norm",), encoder=("encoder",), tied=tied)
+    return Family(
+        config, "decoder.block", "shared", ("decoder.final_layer_norm",), encoder=("encoder",), tied=tied, noise=0.4
+    )
 
 
 FAMILIES: dict[str, Family] = {
@@ -171,7 +175,7 @@ FAMILIES: dict[str, Family] = {
         ("transformer.ln_f",),
     ),
 }
-CAUSAL = tuple(name for name in FAMILIES if not name.startswith("t5"))
+CAUSAL = tuple(name for name, family in FAMILIES.items() if not family.encoder)
 
 
 @functools.cache
@@ -186,7 +190,7 @@ def _original(family: str, seed: int) -> PreTrainedModel:
         model.get_output_embeddings().weight = nn.Parameter(model.get_output_embeddings().weight.detach().clone())
     with torch.no_grad():
         for parameter in model.parameters():  # away from initialisation, where zeros and ones would hide mistakes
-            parameter.add_(torch.randn_like(parameter) * 0.15)
+            parameter.add_(torch.randn_like(parameter) * FAMILIES[family].noise)
     return model.eval()
 
 

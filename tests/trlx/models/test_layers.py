@@ -10,6 +10,7 @@ import pytest
 import torch
 from families import CAUSAL, FAMILIES, LAYERS, Rows, hydra, ragged_rows, random_model
 from torch import Tensor
+from transformers import AutoModelForSeq2SeqLM, BartConfig
 
 from trlx.models.branches import find_blocks
 from trlx.models.modeling_ppo import AutoModelForCausalLMWithHydraValueHead
@@ -160,6 +161,13 @@ def test_a_model_without_blocks_is_refused() -> None:
     model.config.n_layer = 7
     with pytest.raises(UserError, match="cannot find the 7 decoder blocks"):
         find_blocks(model)
+
+
+def test_an_encoder_decoder_that_counts_pads_is_refused() -> None:
+    sizes = {"d_model": 8, "encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 8, "decoder_ffn_dim": 8}
+    config = BartConfig(vocab_size=9, encoder_attention_heads=1, decoder_attention_heads=1, **sizes)
+    with pytest.raises(UserError, match="BartForConditionalGeneration is not supported: of the encoder-decoders T5 is"):
+        find_blocks(AutoModelForSeq2SeqLM.from_config(config))
 
 
 def kept_depth(cell: str, n: int, m: int) -> int:
