@@ -101,9 +101,12 @@ class AccelerateRFTTrainer(AccelerateSFTTrainer):
             made = self.responder.evaluation(batch.input_ids, batch.attention_mask, {})
             texts.append(self.responder.texts(batch, made))
             responses += _rows(made)
-        scores, _ = score_all_ranks(self.accelerator, self.reward_fn, self.tokenizer, Texts.join(texts))  # type: ignore[arg-type]
+        scores, all_scores = score_all_ranks(self.accelerator, self.reward_fn, self.tokenizer, Texts.join(texts))  # type: ignore[arg-type]
         for index, tokens, score in zip(queue, responses, scores.totals.tolist(), strict=True):
             self.generations.setdefault(index, []).append(Sample(tokens, score))
+        fresh = all_scores.totals
+        stats = {"rollout_scores/mean": fresh.mean(), "rollout_scores/std": fresh.std(correction=0)}
+        self.tracker.log(stats, self.iter_count)
 
     def improve(self, pipeline: PromptPipeline) -> None:
         """Keep the samples above this epoch's threshold, from all ranks, for training on."""

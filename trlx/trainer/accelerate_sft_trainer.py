@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import BatchEncoding, PreTrainedModel
@@ -84,7 +85,8 @@ class AccelerateSFTTrainer(AccelerateRLTrainer):
         accelerator, size = self.accelerator, self.config.train.batch_size
         key = (self.config.train.seed, self.epoch, self.inner_epoch)
         batches = rank_batches(len(self.store), size, key, accelerator.process_index, accelerator.num_processes)
-        return self.store.create_loader(size, batch_sampler=batches)
+        # A loader draws a number to start with: not from the global generator, for a resumed run starts one more.
+        return self.store.create_loader(size, batch_sampler=batches, generator=torch.Generator())
 
     def targets(self, labels: Tensor) -> Tensor:
         """(B, N) what each place of (B, N) labels is to predict, -100 = nothing; a causal model the next token."""
