@@ -121,7 +121,8 @@ class SeparateCritic(nn.Module):
         given = {name: inputs[name] for name in names if name in inputs}
         states = self.model.base_model(**given, use_cache=False).last_hidden_state
         score: nn.Linear = self.model.score  # type: ignore[assignment]
-        return score(states[:, -hidden.shape[1] :]).squeeze(-1)
+        places = inputs.get("logits_to_keep", slice(None))
+        return score(states[:, places]).squeeze(-1)
 
 
 def _place_of(model: nn.Module, wanted: nn.Module | None) -> tuple[nn.Module, str]:

@@ -16,25 +16,28 @@ class CausalLayout:
     """Left-padded prompt and right-padded response as one row of T = P + R tokens."""
 
     def __init__(self, model: PreTrainedModel):
-        self._takes_positions = "position_ids" in inspect.signature(model.forward).parameters
+        taken = inspect.signature(model.forward).parameters
+        self._takes_positions, self._keeps_some = "position_ids" in taken, "logits_to_keep" in taken
 
     def inputs(self, query: Tensor, query_mask: Tensor, response: Tensor, response_mask: Tensor) -> dict[str, Any]:
-        """Keyword arguments of the model's forward, whose outputs then cover the last R + 1 positions."""
+        """Keyword arguments of the model's forward, whose logits then cover what predicts the response, if it can."""
         mask = torch.cat([query_mask, response_mask], dim=1).long()
         inputs: dict[str, Any] = {
             "input_ids": torch.cat([query, response], dim=1),
             "attention_mask": mask,
             "use_cache": False,
-            # One more than the response: the token before it predicts its first.
-            "logits_to_keep": response.shape[1] + 1,
         }
         if self._takes_positions:
             inputs["position_ids"] = position_ids(mask)
+        if self._keeps_some:
+            # Named rather than cut off afterwards, which would copy logits and their gradient. Counted from the end,
+            # because virtual tokens may go before.
+            inputs["logits_to_keep"] = torch.arange(-response.shape[1] - 1, -1, device=response.device)
         return inputs
 
-    def predictions(self, outputs: Tensor) -> Tensor:
-        """(B, R, ...): those of the outputs that predict the response."""
-        return outputs[:, :-1]
+    def predictions(self, outputs: Tensor, length: int) -> Tensor:
+        """(B, R, ...): those of the outputs that predict a response of R = `length`."""
+        return outputs if self._keeps_some else outputs[:, -length - 1 : -1]
 
 
 class EncoderDecoderLayout:
@@ -53,7 +56,7 @@ class EncoderDecoderLayout:
             "use_cache": False,
         }
 
-    def predictions(self, outputs: Tensor) -> Tensor:
+    def predictions(self, outputs: Tensor, length: int) -> Tensor:
         """(B, R, ...): all of them."""
         return outputs
 

@@ -188,7 +188,7 @@ class HydraValueHeadModel(ValueHeadModel):
         """
         inputs = self.layout.inputs(query, query_mask, response, response_mask)
         with self._replaying(trunk), self._keeping(with_reference) as kept:
-            logits, values = self._predict(inputs)
+            logits, values = self._predict(inputs, response.shape[1])
         output: ResponseOutput = {
             "logprobs": logprobs_of_tokens(logits, response, temperature),
             "values": values,
@@ -202,14 +202,14 @@ class HydraValueHeadModel(ValueHeadModel):
                 output["entropy"] = entropy(logits, temperature)
                 del logits
                 with self.as_reference():
-                    ref_logits = self.layout.predictions(self.base_model(**inputs).logits)
+                    ref_logits = self.layout.predictions(self.base_model(**inputs).logits, response.shape[1])
                 output["ref_logprobs"] = logprobs_of_tokens(ref_logits, response, temperature)
         return output
 
-    def _predict(self, inputs: dict[str, Any]) -> tuple[Tensor, Tensor]:
+    def _predict(self, inputs: dict[str, Any], length: int) -> tuple[Tensor, Tensor]:
         """(logits (B, R, V), values (B, R)) at the positions that predict the response."""
         outputs, _, values = self._run(inputs)
-        return self.layout.predictions(outputs.logits), self.layout.predictions(values)
+        return self.layout.predictions(outputs.logits, length), self.layout.predictions(values, length)
 
     def _keeping(self, wanted: bool) -> contextlib.AbstractContextManager[list[Tensor]]:
         return self.trunk.keeping() if self.trunk is not None and wanted else contextlib.nullcontext([])
