@@ -39,9 +39,16 @@ def find_blocks(model: Any) -> nn.ModuleList:
 
 
 def count_layers(config: Any) -> int:
-    """Decoder blocks of a transformers config. Raises: UserError when it does not say."""
-    names = ("num_decoder_layers", "decoder_layers") if config.is_encoder_decoder else ("num_hidden_layers",)
-    return int(_field(config.get_text_config(decoder=True), names))
+    """Decoder blocks of a transformers config. Raises: UserError when it does not say, or for a BART or its like."""
+    if config.is_encoder_decoder:
+        if "num_decoder_layers" not in vars(config):
+            reason = "of the encoder-decoders T5 is, whose positions do not count pads"
+            raise UserError(f"{config.model_type} is not supported: {reason}")
+        return int(config.num_decoder_layers)
+    layers = getattr(config.get_text_config(), "num_hidden_layers", None)
+    if layers is None:
+        raise UserError(f"{type(config).__name__} has no num_hidden_layers: this model is not supported")
+    return int(layers)
 
 
 def find_final_norm(model: Any) -> nn.Module:
@@ -111,11 +118,3 @@ def freeze_below(model: Any, num_layers_unfrozen: int) -> int:
     for block in blocks[:frozen]:
         block.requires_grad_(False)
     return frozen
-
-
-def _field(config: Any, names: tuple[str, ...]) -> Any:
-    for name in names:
-        value = getattr(config, name, None)
-        if value is not None:
-            return value
-    raise UserError(f"{type(config).__name__} has no {', '.join(names)}: this model is not supported")
