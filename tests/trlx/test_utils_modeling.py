@@ -124,7 +124,7 @@ def test_missing_parts_are_said() -> None:
     for get, name in ((hf_get_num_hidden_layers, "num_hidden_layers"), (hf_get_hidden_size, "hidden_size")):
         with pytest.raises(UserError, match=f"PreTrainedConfig has no.*{name}"):
             get(transformers.PreTrainedConfig())
-    with pytest.raises(UserError, match="bart is not supported"):
+    with pytest.raises(UserError, match="BartConfig is not supported: of the encoder-decoders T5 is"):
         hf_get_num_hidden_layers(transformers.BartConfig())
 
 

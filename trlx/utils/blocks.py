@@ -31,23 +31,28 @@ def find_blocks(model: Any) -> nn.ModuleList:
 
     Raises: UserError when there is none.
     """
-    layers = count_layers(model.config)
+    layers = count_layers(model.config, type(model).__name__)
     for module in (decoder_of(model) if model.config.is_encoder_decoder else model).modules():
         if isinstance(module, nn.ModuleList) and len(module) == layers:
             return module
     raise UserError(f"cannot find the {layers} decoder blocks of {type(model).__name__}: this model is not supported")
 
 
-def count_layers(config: Any) -> int:
-    """Decoder blocks of a transformers config. Raises: UserError when it does not say, or for a BART or its like."""
+def count_layers(config: Any, name: str | None = None) -> int:
+    """Decoder blocks of a transformers config. Raises: UserError when it does not say, or for a BART or its like.
+
+    Args:
+        name: of whom the message speaks; None for the config's class.
+    """
+    name = name or type(config).__name__
     if config.is_encoder_decoder:
         if "num_decoder_layers" not in vars(config):
             reason = "of the encoder-decoders T5 is, whose positions do not count pads"
-            raise UserError(f"{config.model_type} is not supported: {reason}")
+            raise UserError(f"{name} is not supported: {reason}")
         return int(config.num_decoder_layers)
     layers = getattr(config.get_text_config(), "num_hidden_layers", None)
     if layers is None:
-        raise UserError(f"{type(config).__name__} has no num_hidden_layers: this model is not supported")
+        raise UserError(f"{name} has no num_hidden_layers: this model is not supported")
     return int(layers)
 
 
