@@ -99,9 +99,7 @@ class PPORolloutStorage(BasePipeline):
 
         Rewards of places after the end, where trlX's rollouts may have put the score, go to the last real token.
         """
-        query = exp.query_tensor[self._without_pads(exp.query_tensor, self.padding_side)]
-        end = self._without_pads(exp.response_tensor, "right").stop
-        response = exp.response_tensor[: end + (self.eos_token_id == self.pad_token_id)]
+        query, response = self._prompt(exp.query_tensor), self._response(exp.response_tensor)
         length = min(len(response), len(exp.logprobs), len(exp.values))
         if length == 0 or len(exp.rewards) == 0:
             raise UserError("a rollout pushed to the store must have a response with log-probs, values and rewards")
@@ -112,10 +110,21 @@ class PPORolloutStorage(BasePipeline):
             query, response[:length], exp.logprobs[:length], exp.values[:length], rewards[:length], clean=True
         )
 
-    def _without_pads(self, ids: Tensor, side: str) -> slice:
-        """Where a row padded on one side is not padding; at least one token."""
-        real = ids.ne(self.pad_token_id).nonzero().flatten().tolist() or [len(ids) - 1 if side == "left" else 0]
-        return slice(real[0], len(ids)) if side == "left" else slice(0, real[-1] + 1)
+    def _prompt(self, ids: Tensor) -> Tensor:
+        """Without the pads on its side; at least one token."""
+        real = self._real(ids)
+        if self.padding_side == "left":
+            return ids[min(real, default=len(ids) - 1) :]
+        return ids[: max(real, default=0) + 1]
+
+    def _response(self, ids: Tensor) -> Tensor:
+        """Without the pads at its end, but with the EOS, which may be the first of them; at least one token."""
+        end = max(self._real(ids), default=-1) + 1
+        return ids[: max(end + (self.eos_token_id == self.pad_token_id), 1)]
+
+    def _real(self, ids: Tensor) -> list[int]:
+        """The places that hold no pad."""
+        return ids.ne(self.pad_token_id).nonzero().flatten().tolist()
 
     def __iter__(self) -> Iterator[PPORLElement]:
         return iter(self.history)

@@ -242,15 +242,16 @@ class AccelerateRLTrainer(BaseRLTrainer):
         """The microbatches of each optimizer step, until the last epoch; after `load`, from where the run stopped."""
         while self.epoch < self.config.train.epochs:
             self.start_epoch()
-            while self.inner_epoch < self.n_inner_epochs and not self.phase_over:
+            while self.inner_epoch < self.n_inner_epochs:
                 loader = MiniBatchIterator(self.create_train_dataloader(), self.mb_size, self.num_mb)
                 for index, microbatches in enumerate(loader):
+                    if self.phase_over:
+                        break
                     if index >= self.batch_index:  # a resumed run skips what it has done
                         self.batch_index = index + 1
                         yield microbatches
-                        if self.phase_over:
-                            break
-                self.inner_epoch, self.batch_index = self.inner_epoch + 1, 0
+                self.inner_epoch = self.n_inner_epochs if self.phase_over else self.inner_epoch + 1
+                self.batch_index = 0
                 self.post_backward_callback()
             self.post_epoch_callback()
             self.epoch, self.inner_epoch, self.phase_over = self.epoch + 1, 0, False

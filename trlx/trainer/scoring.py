@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -116,7 +116,8 @@ def call_reward_fn(reward_fn: RewardFn, tokenizer: PreTrainedTokenizerBase, text
     returned = reward_fn(
         samples=texts.samples, prompts=texts.prompts, outputs=texts.outputs, tokenizer=tokenizer, **texts.metadata
     )
-    if returned is None or isinstance(returned, (str, bytes, float, int, Mapping)):
+    single = isinstance(returned, (str, bytes, Mapping)) or getattr(returned, "ndim", None) == 0
+    if single or not isinstance(returned, Sized):
         raise UserError(f"reward_fn must return a list with one score a sample, not {_short(returned)}")
     if len(returned) != len(texts.outputs):
         raise UserError(f"reward_fn returned {len(returned)} scores for {len(texts.outputs)} samples")
