@@ -6,7 +6,7 @@ from transformers import AutoModelForCausalLM, OPTConfig
 
 from trlx.data.default_configs import default_ppo_config
 from trlx.functional.ppo import value_loss_sum
-from trlx.models.policy import CausalLMPolicy
+from trlx.models.modeling_ppo import AutoModelForCausalLMWithValueHead
 from trlx.utils.optimizers import make_optimizer
 
 
@@ -44,6 +44,6 @@ def test_the_value_head_fits_a_model_that_projects_before_its_head() -> None:
         num_attention_heads=4,
         max_position_embeddings=64,
     )
-    policy = CausalLMPolicy(AutoModelForCausalLM.from_config(config), 1)
+    model = AutoModelForCausalLMWithValueHead(AutoModelForCausalLM.from_config(config))
     ids = torch.randint(2, 50, (2, 8))
-    assert policy(ids, torch.ones_like(ids), 3)["values"].shape == (2, 3)
+    assert model(ids, torch.ones_like(ids), return_dict=True).value.shape == (2, 8)

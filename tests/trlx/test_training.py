@@ -8,17 +8,15 @@ from typing import Any
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState, GradientState, PartialState
-from tiny_engine import END, make_rollouts, neo_config, ppo_config
+from tiny_engine import END, EOS, make_rollouts, neo_config, ppo_config
+from tiny_runs import PROMPTS, letters, make_trainer, run, weights
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-import trlx
 from trlx.data.configs import TRLConfig
+from trlx.data.ppo_types import collate
 from trlx.trainer.accelerate_ppo_trainer import AcceleratePPOTrainer
 from trlx.utils.errors import UserError
 from trlx.utils.metrics import read_metrics
-
-PROMPTS = [{"prompt": f"hello {i} " + "x" * (i % 7), "tag": i} for i in range(20)]
 
 # Every name that trlX's PPO logs, and ours.
 STEP_METRICS = [
@@ -37,31 +35,8 @@ PHASE_METRICS = [
 EVAL_METRICS = ["reward/mean", "metrics/length", "time/generate", "time/metric"]
 
 
-@pytest.fixture(autouse=True)
-def fresh_accelerate() -> None:
-    """accelerate's settings are global to the process."""
-    for state in (AcceleratorState, GradientState, PartialState):
-        state._reset_state()  # type: ignore[attr-defined]
-
-
-def letters(samples: list[str], prompts: list[str], outputs: list[str], tag: list[int], **_: Any) -> list[float]:
-    """How much of an output is lower-case ASCII letters."""
-    assert len(tag) == len(samples) == len(prompts) == len(outputs)
-    texts = [output.removesuffix(END) for output in outputs]
-    return [10 * sum(c.isascii() and c.islower() for c in text) / max(len(text), 1) for text in texts]
-
-
 def lengths(samples: list[str], prompts: list[str], outputs: list[str], tag: list[int]) -> dict[str, list[float]]:
     return {"length": [float(len(output)) for output in outputs]}
-
-
-def run(config: TRLConfig, **options: Any) -> AcceleratePPOTrainer:
-    given = {"reward_fn": letters, "prompts": PROMPTS, "eval_prompts": PROMPTS[:6], **options}
-    return trlx.train(config=config, **given)  # type: ignore[return-value]
-
-
-def weights(trainer: AcceleratePPOTrainer) -> dict[str, torch.Tensor]:
-    return {name: value.detach().clone() for name, value in trainer.model.state_dict().items()}
 
 
 @pytest.fixture
@@ -95,11 +70,14 @@ def test_the_reward_rises(tmp_path: Path, tokenizer_folder: str) -> None:
 
 def test_every_metric_is_logged(short_run: AcceleratePPOTrainer) -> None:
     lines = read_metrics(short_run.logging_dir)
+    at_step: dict[int, dict[str, float]] = {}
+    for line in lines:
+        at_step[line["step"]] = at_step.get(line["step"], {}) | line
     for names, marker in ((STEP_METRICS, "ratio"), (PHASE_METRICS, "kl_ctl_value"), (EVAL_METRICS, "reward/mean")):
-        found = [line for line in lines if marker in line]
+        found = [metrics for metrics in at_step.values() if marker in metrics]
         assert found, marker
-        for line in found:
-            assert not [name for name in names if line.get(name) is None], line
+        for metrics in found:
+            assert not [name for name in names if metrics.get(name) is None], metrics
     assert [line["step"] for line in lines if "ratio" in line] == list(range(1, 9))  # 2 phases × 2 passes × 2 steps
     assert [line["step"] for line in lines if "kl_ctl_value" in line] == [0, 4]
     assert [line["step"] for line in lines if "reward/mean" in line] == [0, 4, 8]
@@ -163,10 +141,10 @@ def test_a_resumed_run_equals_one_that_never_stopped(tmp_path: Path, tokenizer_f
         run(config("cut"), reward_fn=fails_in_the_third_phase)
     # 6 steps a phase: the run stopped at 12, the last checkpoint at 9 or 12 is in the middle of a phase or at its end
     state = json.loads((tmp_path / "cut" / "resume_checkpoint" / "trainer_state.json").read_text())
-    assert state["iter_count"] == 12 and state["phase"] == 1
+    assert state["iter_count"] == 12 and state["epoch"] == 1
     resumed = run(config("cut", train__resume_from_checkpoint="auto"))
     assert resumed.iter_count == whole.iter_count == 18
-    assert (resumed.kl_coef, resumed.mean_kl) == (whole.kl_coef, whole.mean_kl)
+    assert (resumed.kl_ctl.value, resumed.mean_kl) == (whole.kl_ctl.value, whole.mean_kl)
     for name, value in weights(whole).items():
         assert torch.equal(weights(resumed)[name], value), name
     one, two = (
@@ -214,15 +192,13 @@ def test_resuming_from_nothing_is_an_error(tmp_path: Path, tokenizer_folder: str
 
 def after_one_step(folder: Path, tokenizer_folder: str, minibatch_size: int, **overrides: Any) -> dict[str, Any]:
     """Parameters after one step of SGD on invented rollouts of 8 rows, cut into microbatches."""
-    for state in (AcceleratorState, GradientState, PartialState):
-        state._reset_state()  # type: ignore[attr-defined]
     settings = {"optimizer__name": "sgd", "train__minibatch_size": minibatch_size, **overrides}
     config = ppo_config(folder, tokenizer_folder, **settings)
     config.optimizer.kwargs = {"lr": 1.0}
-    trainer = AcceleratePPOTrainer(config, reward_fn=letters)
+    trainer = make_trainer(config)
     trainer.iter_count = 1  # the rollouts are invented, so ratio 1 is not to be expected
     rows = make_rollouts(8)
-    parts = [rows.select(part) for part in torch.arange(8).split(minibatch_size)]
+    parts = [collate(rows[start : start + minibatch_size], 0) for start in range(0, 8, minibatch_size)]
     stats = trainer.train_step(parts)
     return {"weights": weights(trainer), "stats": stats}
 
@@ -243,7 +219,7 @@ def test_minibatch_size_changes_no_gradient(tmp_path: Path, tokenizer_folder: st
 
 def start(folder: Path, tokenizer_folder: str, unfrozen: int = 2) -> dict[str, torch.Tensor]:
     config = ppo_config(folder, tokenizer_folder, model__num_layers_unfrozen=unfrozen)
-    return weights(AcceleratePPOTrainer(config, reward_fn=letters))
+    return weights(make_trainer(config))
 
 
 def test_gradients_are_clipped_to_the_norm_asked_for(tmp_path: Path, tokenizer_folder: str) -> None:
@@ -272,42 +248,13 @@ def test_rollouts_are_exported_as_they_were_sampled(tmp_path: Path, tokenizer_fo
         return letters(prompts=prompts, outputs=outputs, **given)
 
     run(config, reward_fn=reward_fn, eval_prompts=PROMPTS[:2])
-    lines = [json.loads(line) for line in (tmp_path / "out" / "phase_00000_rank_0.jsonl").read_text().splitlines()]
+    (folder,) = (tmp_path / "out").glob("run-*")
+    assert json.loads((folder / "config.json").read_text())["method"]["ppo_epochs"] == 2
+    lines = [json.loads(line) for line in (folder / "epoch-00000-rank-0.jsonl").read_text().splitlines()]
     assert [(line["prompt"], line["output"]) for line in lines] == seen[2:18]
-
-
-@pytest.mark.parametrize(
-    ("overrides", "message"),
-    [
-        ({"train__minibatch_size": 3}, "must be a multiple of train.minibatch_size"),
-        ({"train__seq_length": 8}, "must exceed max_new_tokens"),
-        ({"model__num_layers_unfrozen": 9}, "num_layers_unfrozen is 9 but the model has 4 layers"),
-        (
-            {"method__gen_kwargs__temprature": 1},
-            "unknown generation option 'gen_kwargs.temprature'; did you",
-        ),
-        ({"train__trainer": "PPOTrainer"}, "unknown trainer 'PPOTrainer'; did you mean 'acceleratep?potrainer'"),
-        ({"model__peft_config": {"r": 8}}, "model.peft_config is not available yet"),
-        ({"method__num_value_layers_unfrozen": 1}, "num_value_layers_unfrozen is not available yet"),
-    ],
-)
-def test_what_cannot_work_is_said_in_one_line(
-    tmp_path: Path, tokenizer_folder: str, overrides: dict[str, Any], message: str
-) -> None:
-    with pytest.raises(UserError, match=message) as caught:
-        run(ppo_config(tmp_path, tokenizer_folder, **overrides))
-    assert "\n" not in str(caught.value)
-
-
-def test_a_missing_end_costs_what_was_asked(tmp_path: Path, tokenizer_folder: str) -> None:
-    config = ppo_config(tmp_path, tokenizer_folder, train__epochs=1, method__missing_eos_penalty=-7.0)
-    config = config.evolve(method={"gen_kwargs": {"max_new_tokens": 3}})
-    config.model.model_path = neo_config()
-    trainer = run(config, reward_fn=lambda outputs, **_: [float(out.endswith(END)) for out in outputs])
-    made = trainer.make_experience(16)
-    ended = torch.tensor([0 in row[mask] for row, mask in zip(made.response, made.response_mask, strict=True)])
-    assert made.scores.tolist() == [1.0 if end else -7.0 for end in ended.tolist()]
-    assert not ended.all()
+    for line in lines:  # one token a byte, so the ids tell the texts
+        assert len(line["query_tensor"]) == len(line["prompt"])
+        assert line["output"].endswith(END) == (line["response_tensor"][-1] == EOS)
 
 
 def test_old_checkpoints_give_way(tmp_path: Path, tokenizer_folder: str) -> None:
