@@ -121,10 +121,10 @@ def _count(batch: Any) -> int | None:
     """Rows of a batch; None for what has none."""
     if isinstance(batch, Tensor):
         return len(batch) if batch.dim() else None
-    if isinstance(batch, (HasRows, list, tuple)):
-        return len(batch)
-    if isinstance(batch, Mapping):
+    if isinstance(batch, Mapping):  # whose own length may be its number of names
         values = list(batch.values())
+    elif isinstance(batch, (HasRows, list, tuple)):
+        return len(batch)
     elif dataclasses.is_dataclass(batch):
         values = [getattr(batch, item.name) for item in dataclasses.fields(batch)]
     else:

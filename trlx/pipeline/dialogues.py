@@ -1,4 +1,4 @@
-"""Dialogues as token ids: who said what, cut to length, and batches whose labels are the outputs alone."""
+"""Dialogues as token ids: who said what, cut to length."""
 
 from __future__ import annotations
 
@@ -7,16 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
-from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
-from torch.utils.data import DataLoader
-from transformers import BatchEncoding, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
-from trlx.pipeline import BaseRolloutStore
 from trlx.utils.errors import UserError
-
-IGNORED = -100  # a label that no loss looks at
 
 
 @dataclass
@@ -130,73 +123,3 @@ def _checked(dialogue: Iterable[str]) -> list[str]:
         if not isinstance(text, str):
             raise UserError(f"a dialogue must be made of texts, but its entry {index} is {text!r}")
     return texts
-
-
-class DialogStore(BaseRolloutStore):
-    """Dialogues to be learned from.
-
-    Args:
-        dialogs: from `tokenize_dialogue`. tokenizer: its pad token fills batches, on the right.
-
-    Attributes:
-        history: a dict a dialogue: input_ids (T,), attention_mask (T,) and labels (T,), which are the ids of outputs
-            and -100 elsewhere. Labels are aligned with the ids: a causal model's loss shifts them by one.
-    """
-
-    def __init__(self, dialogs: Iterable[Sequence[DialogMessage]], tokenizer: PreTrainedTokenizerBase):
-        super().__init__()
-        self.tokenizer = tokenizer
-        self.history = [_labelled(dialog) for dialog in dialogs]
-
-    def create_loader(self, batch_size: int, shuffle: bool = False, **options: Any) -> DataLoader:
-        """A loader of batches with `input_ids`, `attention_mask` (1 = real) and `labels`, all (B, T) long.
-
-        Args:
-            options: further ones of torch's DataLoader, e.g. drop_last, sampler, batch_sampler.
-        """
-        if "batch_sampler" not in options:
-            options |= {"batch_size": batch_size, "shuffle": shuffle}
-        return DataLoader(self, collate_fn=self.collate, **options)
-
-    def collate(self, rows: Sequence[dict[str, Tensor]]) -> BatchEncoding:
-        """Rows of `history` as a batch, padded on the right: by length, so that the pad id may also be a real one's."""
-        return pad_rows(rows, int(self.tokenizer.pad_token_id or 0))
-
-
-class Seq2SeqStore(DialogStore):
-    """Prompts for the encoder and outputs for the decoder of an encoder-decoder.
-
-    As `DialogStore`, but input_ids (P,) and attention_mask (P,) are the prompt's, labels (R,) the ids of the output.
-
-    Args:
-        dialogs: (prompt, output) messages, from `tokenize_pair`; an output may be missing.
-    """
-
-    def __init__(self, dialogs: Iterable[Sequence[DialogMessage]], tokenizer: PreTrainedTokenizerBase):
-        super().__init__([], tokenizer)
-        for dialog in dialogs:
-            prompt, output = _joined(dialog, False), _joined(dialog, True)
-            self.history.append({"input_ids": prompt, "attention_mask": torch.ones_like(prompt), "labels": output})
-
-
-def _joined(dialog: Sequence[DialogMessage], outputs: bool) -> Tensor:
-    tokens = [token for message in dialog if message.is_output == outputs for token in message.tokens]
-    return torch.tensor(tokens, dtype=torch.long)
-
-
-def pad_rows(rows: Sequence[dict[str, Tensor]], pad_token_id: int) -> BatchEncoding:
-    """Dicts of 1-d tensors as one of (B, T), padded on the right; the mask with 0, the labels with -100."""
-    fillers = {"attention_mask": 0, "labels": IGNORED}
-    return BatchEncoding(
-        {name: pad_sequence([row[name] for row in rows], True, fillers.get(name, pad_token_id)) for name in rows[0]}
-    )
-
-
-def _labelled(dialog: Sequence[DialogMessage]) -> dict[str, Tensor]:
-    ids = [token for message in dialog for token in message.tokens]
-    labels = [token if message.is_output else IGNORED for message in dialog for token in message.tokens]
-    return {
-        "input_ids": torch.tensor(ids, dtype=torch.long),
-        "attention_mask": torch.ones(len(ids), dtype=torch.long),
-        "labels": torch.tensor(labels, dtype=torch.long),
-    }

@@ -13,7 +13,8 @@ from transformers import PreTrainedTokenizerBase
 
 from trlx.functional.padding import left_pad
 from trlx.pipeline import BasePipeline, register_datapipeline
-from trlx.pipeline.dialogues import DialogMessage, DialogStore, tokenize_dialogue
+from trlx.pipeline.dialogue_store import DialogStore
+from trlx.pipeline.dialogues import DialogMessage, tokenize_dialogue
 from trlx.pipeline.ilql_storage import ILQLRolloutStorage, ILQLSeq2SeqRolloutStorage
 from trlx.pipeline.ppo_pipeline import PPORolloutStorage
 from trlx.utils.errors import UserError

@@ -20,7 +20,8 @@ from torch import Tensor
 from trlx.data.configs import TRLConfig
 from trlx.data.rft_config import RFTConfig
 from trlx.generation.records import Generated
-from trlx.pipeline.dialogues import DialogMessage, DialogStore, Seq2SeqStore
+from trlx.pipeline.dialogue_store import DialogStore, Seq2SeqStore
+from trlx.pipeline.dialogues import DialogMessage
 from trlx.pipeline.offline_pipeline import PromptPipeline
 from trlx.trainer import register_trainer
 from trlx.trainer.accelerate_sft_trainer import AccelerateSFTTrainer

@@ -16,7 +16,8 @@ from trlx.data.configs import TRLConfig
 from trlx.data.sft_config import SFTConfig
 from trlx.functional.logprobs import logprobs_of_tokens
 from trlx.functional.masking import masked_mean
-from trlx.pipeline.dialogues import IGNORED, DialogStore, Seq2SeqStore, tokenize_pair, tokenize_sample
+from trlx.pipeline.dialogue_store import IGNORED, DialogStore, Seq2SeqStore
+from trlx.pipeline.dialogues import tokenize_pair, tokenize_sample
 from trlx.pipeline.sharding import rank_batches
 from trlx.trainer import register_trainer
 from trlx.trainer.accelerate_base_trainer import AccelerateRLTrainer, Loss
@@ -85,6 +86,8 @@ class AccelerateSFTTrainer(AccelerateRLTrainer):
         accelerator, size = self.accelerator, self.config.train.batch_size
         key = (self.config.train.seed, self.epoch, self.inner_epoch)
         batches = rank_batches(len(self.store), size, key, accelerator.process_index, accelerator.num_processes)
+        # Microbatches of similar length waste less on pads; the order within a batch changes no gradient.
+        batches = [sorted(batch, key=lambda row: len(self.store[row]["input_ids"])) for batch in batches]
         # A loader draws a number to start with: not from the global generator, for a resumed run starts one more.
         return self.store.create_loader(size, batch_sampler=batches, generator=torch.Generator())
 

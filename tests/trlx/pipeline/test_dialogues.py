@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
-from trlx.pipeline.dialogues import Seq2SeqStore, tokenize_pair, tokenize_sample
+from trlx.pipeline import MiniBatchIterator
+from trlx.pipeline.dialogue_store import Seq2SeqStore
+from trlx.pipeline.dialogues import tokenize_pair, tokenize_sample
 from trlx.pipeline.offline_pipeline import DialogMessage, DialogStore, tokenize_dialogue
 from trlx.utils.errors import UserError
 
@@ -153,6 +155,16 @@ def test_batches_have_labels_on_outputs_alone(words: PreTrainedTokenizerFast) ->
     assert batch["input_ids"].dtype == batch["labels"].dtype == torch.long
 
 
+def test_microbatches_are_cut_to_their_own_width(words: PreTrainedTokenizerFast) -> None:
+    dialogs = [tokenize_dialogue(["a", text], words) for text in ("b", "bb", "bbbb")]
+    (batch,) = DialogStore(dialogs, words).create_loader(3)
+    first, second = next(MiniBatchIterator([batch], mb_size=2, num_mb=2))
+    assert batch["labels"].shape == (3, 6) and second["labels"].shape == (1, 6)
+    assert [first[name].shape for name in ("input_ids", "attention_mask", "labels")] == [(2, 4)] * 3
+    assert first["labels"].tolist() == batch["labels"][:2, :4].tolist()
+    assert first.labels is first["labels"]
+
+
 def test_the_end_is_learned_although_pads_look_like_it(words: PreTrainedTokenizerFast) -> None:
     own = copy.deepcopy(words)
     own.pad_token = own.eos_token
@@ -193,6 +205,10 @@ def test_pairs_for_an_encoder_decoder(words: PreTrainedTokenizerFast) -> None:
     assert batch["input_ids"].tolist() == [[a, b, c], [a, PAD, PAD]]
     assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
     assert batch["labels"].tolist() == [[b, EOS, -100], [b, c, d]]
+    first, second = next(MiniBatchIterator([batch], mb_size=1, num_mb=2))
+    assert (first["input_ids"].tolist(), first["labels"].tolist()) == ([[a, b, c]], [[b, EOS]])
+    assert (second["input_ids"].tolist(), second["labels"].tolist()) == ([[a]], [[b, c, d]])
+    assert second["attention_mask"].tolist() == [[1]]
     for sample in ("ab", ["a", "b", "c", "d"]):
         with pytest.raises(UserError, match=r"must be \[prompt, output\]"):
             tokenize_pair(sample, words, 9)
