@@ -144,7 +144,8 @@ class _ILQLModel(PreTrainedModelWrapper):
         for name in own:
             own[name] = own[name] if own[name] is not None else getattr(self.bare.generation_config, name)
         if own["pad_token_id"] is None:
-            own["pad_token_id"] = own["eos_token_id"]
+            ends = own["eos_token_id"]
+            own["pad_token_id"] = ends[0] if isinstance(ends, list) else ends
         processors = [] if logit_mask is None else [_ForbiddenNext(logit_mask)]
         was_training = self.training
         self.eval()
