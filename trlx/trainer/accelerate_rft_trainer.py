@@ -98,8 +98,9 @@ class AccelerateRFTTrainer(AccelerateSFTTrainer):
         texts = [Texts([], [], [], {name: [] for name in pipeline.metadata_names})]
         responses: list[tuple[int, ...]] = []
         for start in range(0, len(queue), size):
-            batch = pipeline.batch(queue[start : start + size]).to(self.accelerator.device)
-            made = self.responder.evaluation(batch.input_ids, batch.attention_mask, {})
+            batch = pipeline.batch(queue[start : start + size])
+            moved = batch.to(self.accelerator.device)
+            made = self.responder.evaluation(moved.input_ids, moved.attention_mask, {})
             texts.append(self.responder.texts(batch, made))
             responses += _rows(made)
         scores, all_scores = score_all_ranks(self.accelerator, self.reward_fn, self.tokenizer, Texts.join(texts))  # type: ignore[arg-type]
