@@ -62,14 +62,18 @@ def read_generation(options: dict[str, Any]) -> tuple[float, dict[str, Any]]:
 
 
 class _ForbiddenNext(LogitsProcessor):
-    """Forbids tokens by the one before them: those where `logit_mask` (V, V), row = the token before, is True."""
+    """Forbids tokens by the one before them: those where `logit_mask` (V, V), row = the token before, is True.
 
-    def __init__(self, logit_mask: Tensor):
-        self.logit_mask = logit_mask
+    A smaller mask leaves the ids beyond it free.
+    """
+
+    def __init__(self, logit_mask: Tensor, vocabulary: int, device: torch.device):
+        rows, columns = logit_mask.shape
+        spare = (0, vocabulary - columns, 0, vocabulary - rows)
+        self.logit_mask = nn.functional.pad(logit_mask.to(device).bool(), spare)
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        forbidden = self.logit_mask.to(scores.device)[input_ids[:, -1]].bool()
-        return scores.masked_fill(forbidden, float("-inf"))
+        return scores.masked_fill(self.logit_mask[input_ids[:, -1]], float("-inf"))
 
 
 class _ILQLModel(PreTrainedModelWrapper):
@@ -135,30 +139,35 @@ class _ILQLModel(PreTrainedModelWrapper):
     @torch.no_grad()
     def _generate(self, ids: Tensor, mask: Tensor | None, room: int, logit_mask: Tensor | None, **given: Any) -> Tensor:
         """transformers' `generate` with the logits steered; `room`: new tokens that `max_length` leaves."""
-        own = {name: given.pop(name) for name in ("eos_token_id", "pad_token_id")}
+        ends = self._ends(given.pop("eos_token_id"), given.pop("pad_token_id"))
         start = {name: given.pop(name) for name in ("decoder_input_ids",) if given.get(name) is not None}
         beta, options = read_generation(given)
         if room < 1:
             raise UserError("generation option 'max_length' leaves no room for new tokens after the prompts: raise it")
         options["max_new_tokens"] = min(options["max_new_tokens"], room)
-        for name in own:
-            own[name] = own[name] if own[name] is not None else getattr(self.bare.generation_config, name)
-        if own["pad_token_id"] is None:
-            ends = own["eos_token_id"]
-            own["pad_token_id"] = ends[0] if isinstance(ends, list) else ends
-        processors = [] if logit_mask is None else [_ForbiddenNext(logit_mask)]
+        processors = []
+        if logit_mask is not None:
+            processors.append(_ForbiddenNext(logit_mask, self.ilql_heads.vocab_size, ids.device))
         was_training = self.training
         self.eval()
         with self.steered(beta):
             made: Tensor = self.base_model.generate(  # type: ignore[operator]
                 input_ids=ids,
-                attention_mask=_real(ids, own["pad_token_id"]) if mask is None else mask,
-                generation_config=GenerationConfig(top_p=1.0, use_cache=True, **options, **own),
+                attention_mask=_real(ids, ends["pad_token_id"]) if mask is None else mask,
+                generation_config=GenerationConfig(top_p=1.0, use_cache=True, **options, **ends),
                 logits_processor=LogitsProcessorList(processors),
                 **start,
             )
         self.train(was_training)
         return made
+
+    def _ends(self, eos: int | list[int] | None, pad: int | None) -> dict[str, Any]:
+        """The end-of-sequence and pad ids, by default the model's; an end pads where there is no pad."""
+        eos = self.bare.generation_config.eos_token_id if eos is None else eos
+        pad = self.bare.generation_config.pad_token_id if pad is None else pad
+        if pad is None:
+            pad = eos[0] if isinstance(eos, list) else eos
+        return {"eos_token_id": eos, "pad_token_id": pad}
 
 
 def _real(ids: Tensor, pad_token_id: int | None) -> Tensor:

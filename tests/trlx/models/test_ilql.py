@@ -249,6 +249,8 @@ def test_a_logit_mask_forbids_by_the_token_before() -> None:
     forbidden[torch.arange(VOCAB), (torch.arange(VOCAB) + 1) % VOCAB] = False  # only the next id may follow
     made = model.generate(torch.tensor([[3, 10]]), beta=1.0, max_new_tokens=4, logit_mask=forbidden)
     assert made.tolist() == [[3, 10, 11, 12, 13, 14]]
+    small = model.generate(torch.tensor([[3, 10]]), beta=1.0, max_new_tokens=4, logit_mask=forbidden[:12, :200])
+    assert small[0, 2] == 11 or small[0, 2] >= 200  # of the ids below 200 only the next may follow
 
 
 def test_finished_rows_stop() -> None:
