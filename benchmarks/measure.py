@@ -54,7 +54,8 @@ def measure(workload: Workload, repeats: int, progress: Callable[[str], None], i
         for repeat in range(repeats + 1):
             for side, iterate in helpers.items():
                 took = iterate()
-                progress(f"{side} {'warm-up' if repeat == 0 else f'{repeat}/{repeats}'}: {took.total:.1f} s")
+                which = f"{repeat}/{repeats}" if repeat else "warm-up"
+                progress(f"{side} {which}: {took.total:.1f} s, {took.cpu:.1f} s of processor time")
                 if repeat > 0:
                     timed[side].append(took)
     return Measured(workload, found, timed)

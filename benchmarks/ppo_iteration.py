@@ -92,9 +92,7 @@ def run(options: Options, layers_unfrozen: int, ragged: bool, console: Console) 
 def main(argv: Sequence[str] | None = None) -> list[Measured]:
     """Measure, show and write every setting."""
     options = parse_config(Options, "Time one PPO iteration against a plain implementation.", argv)
-    too_deep = [layers for layers in options.layers_unfrozen if layers > SHAPES[options.shape].layers or layers == 0]
-    if too_deep or not options.layers_unfrozen:
-        fail(f"--layers_unfrozen must be numbers of layers up to {SHAPES[options.shape].layers}, or -1, not {too_deep}")
+    _refuse_impossible(options)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     console = Console()
     measured = []
@@ -109,6 +107,15 @@ def main(argv: Sequence[str] | None = None) -> list[Measured]:
     plot(folder / f"{name}.png", measured)
     console.print(f"wrote {folder / name}.json and .png")
     return measured
+
+
+def _refuse_impossible(options: Options) -> None:
+    depth = SHAPES[options.shape].layers
+    wrong = [layers for layers in options.layers_unfrozen if layers > depth or layers < -1 or layers == 0]
+    if wrong or not options.layers_unfrozen:
+        fail(f"--layers_unfrozen must be a list of -1 and numbers up to {depth}, not {options.layers_unfrozen}")
+    if options.dtype != "float32" and not options.isolated:
+        fail("--isolated=false needs --dtype=float32: accelerate keeps one precision for the life of a process")
 
 
 if __name__ == "__main__":

@@ -90,7 +90,7 @@ def write_json(path: Path, measured: Sequence[Measured]) -> None:
 
 
 def print_tables(measured: Sequence[Measured], console: Console | None = None) -> None:
-    """One table a workload: median seconds by phase, and how many times faster."""
+    """One table a workload: median seconds by phase, and baseline / engine."""
     console = console or Console()
     for each in measured:
         console.print(make_table(each))
@@ -100,13 +100,15 @@ def make_table(measured: Measured) -> Table:
     """Phases as rows, sides as columns."""
     table = Table(title=title(measured), caption=_caption(measured))
     table.add_column("median seconds")
-    for column in (*SIDES, "times faster"):
+    for column in (*SIDES, "ratio"):
         table.add_column(column, justify="right")
     baseline, engine = (phase_medians(measured.repeats[side]) for side in SIDES)
     for name in PHASES:
         table.add_row(name, f"{baseline[name]:.2f}", f"{engine[name]:.2f}", _times(baseline[name], engine[name]))
     totals = [_spread([each.total for each in measured.repeats[side]]) for side in SIDES]
     table.add_row("total (min..max)", *totals, f"{speedup(measured):.2f}", style="bold")
+    tokens = [int(statistics.median(each.tokens for each in measured.repeats[side])) for side in SIDES]
+    table.add_row("response tokens", *(f"{count:,}" for count in tokens), "")
     peaks = [max((each.peak_bytes or 0 for each in measured.repeats[side]), default=0) for side in SIDES]
     table.add_row("peak memory, GB", *(f"{peak / 1e9:.2f}" for peak in peaks), _times(*peaks))
     return table
@@ -155,4 +157,4 @@ def _draw(panel: Any, measured: Measured) -> None:
         totals = [each.total for each in measured.repeats[side]]
         middle = (min(totals) + max(totals)) / 2
         panel.errorbar(place, middle, yerr=max(totals) - middle, color="black", capsize=4)
-    panel.set_title(f"{title(measured)}\n{speedup(measured):.1f} times faster")
+    panel.set_title(f"{title(measured)}\n{speedup(measured):.1f} times as fast")

@@ -140,8 +140,14 @@ def test_ragged_adds_a_setting() -> None:
     assert Options(ragged=True).settings() == [(2, False), (-1, False), (2, True)]
 
 
-@pytest.mark.parametrize("argument", ["--layers_unfrozen=[9]", "--layers_unfrozen=[0]", "--layers_unfrozen=[]"])
-def test_impossible_settings_are_refused(argument: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("layers", ["[9]", "[0]", "[]", "[-2]"])
+def test_impossible_settings_are_refused(layers: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        main([argument])
+        main([f"--layers_unfrozen={layers}"])
     assert "--layers_unfrozen must be" in capsys.readouterr().err
+
+
+def test_two_precisions_in_one_process_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--dtype=bfloat16", "--isolated=false"])
+    assert "--isolated" in capsys.readouterr().err
