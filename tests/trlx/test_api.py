@@ -242,7 +242,6 @@ def test_pipelines_and_methods_by_name() -> None:
     assert get_method("ppoCONFIG") is PPOConfig and get_method("methodconfig") is MethodConfig
 
 
-@pytest.mark.xfail(reason="get_method does not import the modules of the other methods yet", strict=False)
 def test_a_fresh_process_knows_every_method() -> None:
     names = ["PPOConfig", "ILQLConfig", "SFTConfig", "RFTConfig"]
     code = f"from trlx.data.method_configs import get_method; print([get_method(name).__name__ for name in {names}])"

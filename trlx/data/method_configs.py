@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,16 @@ from trlx.utils.registry import Registry
 from trlx.utils.strict import build
 
 _METHODS = Registry("method")
-register_method, get_method = _METHODS.register, _METHODS.find
+register_method = _METHODS.register
+# The modules that register this package's other methods.
+_MODULES = ("ilql_config", "sft_config", "rft_config")
+
+
+def get_method(name: str) -> Any:
+    """The settings' class registered as `name`, in any case. Raises: UserError naming the nearest known one."""
+    for module in _MODULES:
+        importlib.import_module(f"trlx.data.{module}")
+    return _METHODS.find(name)
 
 
 @dataclass

@@ -85,7 +85,8 @@ def collate(elements: Sequence[PPORLElement], pad_token_id: int, with_trunk: boo
     """Elements as a batch.
 
     Args:
-        elements: at least one; an optional field is taken when all have it. pad_token_id: fills where the masks are False.
+        elements: at least one; an optional field is taken when all have it.
+        pad_token_id: fills where the masks are False.
         with_trunk: False leaves the trunk's output out, which is large.
     """
     fields: dict[str, Tensor] = {}

@@ -10,63 +10,20 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
-from trlx.utils.errors import UserError
-
-
-def find_blocks(model: PreTrainedModel) -> nn.ModuleList:
-    """The decoder's list of blocks: the `ModuleList` with as many entries as the config has layers.
-
-    Raises: UserError when there is none.
-    """
-    encodes = model.config.is_encoder_decoder
-    if encodes and "num_decoder_layers" not in vars(model.config):
-        reason = "of the encoder-decoders T5 is, whose positions do not count pads"
-        raise UserError(f"{type(model).__name__} is not supported: {reason}")
-    layers = model.config.num_decoder_layers if encodes else model.config.get_text_config().num_hidden_layers
-    for module in (model.get_decoder() if encodes else model).modules():
-        if isinstance(module, nn.ModuleList) and len(module) == layers:
-            return module
-    raise UserError(f"cannot find the {layers} decoder blocks of {type(model).__name__}: this model is not supported")
-
-
-def modules_before_blocks(model: PreTrainedModel, blocks: nn.ModuleList) -> set[nn.Module]:
-    """The modules with own parameters that run before block 0, found by running: embeddings, positions, an encoder."""
-    seen: set[nn.Module] = set()
-    before: set[nn.Module] = set()
-    handles = [
-        module.register_forward_hook(lambda module, *_: seen.add(module))
-        for module in model.modules()
-        if next(module.parameters(recurse=False), None) is not None
-    ]
-    handles.append(blocks[0].register_forward_pre_hook(lambda *_: before.update(seen)))
-    _run_two_tokens(model, handles)
-    return before
+from trlx.utils.blocks import find_blocks, freeze_below, modules_before_blocks, run_two_tokens
 
 
 def blocks_return_tuples(model: PreTrainedModel, blocks: nn.ModuleList) -> bool:
     """Whether this family's blocks return (hidden state, ...) rather than the hidden state, found by running."""
     outputs: list[Any] = []
-    _run_two_tokens(model, [blocks[0].register_forward_hook(lambda _, __, output: outputs.append(output))])
+    run_two_tokens(model, [blocks[0].register_forward_hook(lambda _, __, output: outputs.append(output))])
     return isinstance(outputs[0], tuple)
-
-
-def _run_two_tokens(model: PreTrainedModel, handles: Sequence[RemovableHandle] = (), **options: Any) -> None:
-    try:
-        tokens = torch.zeros(1, 2, dtype=torch.long, device=model.device)
-        decoder = {"decoder_input_ids": tokens} if model.config.is_encoder_decoder else {}
-        with torch.no_grad():
-            model(input_ids=tokens, use_cache=False, **decoder, **options)
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def freeze_bottom(model: PreTrainedModel, num_layers_unfrozen: int) -> int:
@@ -81,22 +38,8 @@ def freeze_bottom(model: PreTrainedModel, num_layers_unfrozen: int) -> int:
     Returns: how many bottom blocks are frozen, with everything below them: 0 when nothing is.
     Raises: UserError when n exceeds the model's layers.
     """
-    blocks = find_blocks(model)
-    if num_layers_unfrozen > len(blocks):
-        raise UserError(f"model.num_layers_unfrozen is {num_layers_unfrozen} but the model has {len(blocks)} layers")
     model.requires_grad_(True)
-    if num_layers_unfrozen < 0:
-        return 0
-    if num_layers_unfrozen == 0:
-        model.requires_grad_(False)
-        return len(blocks)
-    frozen = len(blocks) - num_layers_unfrozen
-    for module in modules_before_blocks(model, blocks):
-        for parameter in module.parameters(recurse=False):
-            parameter.requires_grad_(False)
-    for block in blocks[:frozen]:
-        block.requires_grad_(False)
-    return frozen
+    return freeze_below(model, num_layers_unfrozen)
 
 
 def frozen_depth(model: PreTrainedModel, blocks: nn.ModuleList) -> int:
@@ -168,7 +111,7 @@ class FrozenCopies(nn.Module):
     def __init__(self, model: PreTrainedModel, blocks: nn.ModuleList):
         super().__init__()
         # transformers hooks its blocks when hidden states are first asked for; the copies must have those hooks too.
-        _run_two_tokens(model, output_hidden_states=True)
+        run_two_tokens(model, output_hidden_states=True)
         self._places: list[tuple[nn.Module, str]] = []
         memo: dict[int, Any] = {}  # keeps tied parameters tied among the copies
         copies = []

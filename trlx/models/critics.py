@@ -1,4 +1,4 @@
-"""What estimates the value of a state: a head on the policy's hidden states, a branch of its own, or a model of its own.
+"""What estimates the value of a state: a head on the policy's hidden states, a branch of its own, or a whole model.
 
 All three offer `watching`, entered around the policy's forward, and `values`, called after it.
 """
@@ -56,8 +56,8 @@ class ValueBranch(nn.Module):
         blocks = find_blocks(model)
         if model.config.is_encoder_decoder or not 0 < layers < len(blocks):
             raise UserError(
-                f"method.num_value_layers_unfrozen is {layers}: a value branch has fewer layers than the causal model's "
-                f"{len(blocks)}; for a critic of its own name a reward model in model.critic_path"
+                f"method.num_value_layers_unfrozen is {layers}: a value branch has fewer layers than the causal model, "
+                f"which has {len(blocks)}; for a critic of its own name a reward model in model.critic_path"
             )
         self.trunk = Trunk(model, len(blocks) - layers)
         self._head_place = _place_of(model, model.get_output_embeddings())

@@ -12,14 +12,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from trlx.models.adapters import add_adapters, bare_model, is_adapted, load_adapters
 from trlx.utils.errors import UserError
-from trlx.utils.pretrained import load_model, without_dropout
+from trlx.utils.pretrained import load_model, pop_dtype, without_dropout
 
 HEADS_FILE = "heads.safetensors"
 # Parts that are copies made at construction, never saved: they follow from the base model.
@@ -47,9 +46,9 @@ class PreTrainedModelWrapper(nn.Module):
 
     @classmethod
     def from_config(cls, config: PreTrainedConfig, **kwargs: Any) -> Any:
-        """With random weights, float32 unless `dtype` says otherwise; constructor's keywords as in `from_pretrained`."""
+        """With random weights, float32 unless `dtype` says otherwise; keywords as in `from_pretrained`."""
         own, rest = cls._split_kwargs(kwargs)
-        dtype = rest.pop("dtype", torch.float32)
+        dtype = pop_dtype(rest)
         peft_config = rest.pop("peft_config", None)
         base = cls._auto_model_parent_class.from_config(without_dropout(config), dtype=dtype, **rest)
         return cls(add_adapters(base, peft_config), **own)
@@ -78,7 +77,7 @@ class PreTrainedModelWrapper(nn.Module):
             base, folder = source, None
         elif isinstance(source, (str, os.PathLike)):
             folder = Path(source)
-            dtype = rest.pop("dtype", torch.float32)
+            dtype = pop_dtype(rest)
             if revision is not None:
                 rest["revision"] = revision
             base = load_adapters(source, lambda path: load_model(cls._auto_model_parent_class, path, dtype, **rest)[0])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
@@ -14,14 +13,16 @@ from trlx.utils.registry import Registry
 _TRAINERS = Registry("trainer")
 register_trainer = _TRAINERS.register
 # The modules that register this package's own trainers.
-_MODULES = ("accelerate_ppo_trainer", "accelerate_ilql_trainer", "accelerate_sft_trainer", "accelerate_rft_trainer")
+_MODULES = (
+    *(f"accelerate_{method}_trainer" for method in ("ppo", "ilql", "sft", "rft")),
+    *(f"nemo_{method}_trainer" for method in ("ppo", "ilql", "sft")),
+)
 
 
 def get_trainer(name: str) -> Any:
     """The trainer class registered as `name`, in any case. Raises: UserError naming the nearest known one."""
     for module in _MODULES:
-        if importlib.util.find_spec(f"trlx.trainer.{module}"):
-            importlib.import_module(f"trlx.trainer.{module}")
+        importlib.import_module(f"trlx.trainer.{module}")
     return _TRAINERS.find(name)
 
 

@@ -87,6 +87,7 @@ class AccelerateRLTrainer(BaseRLTrainer):
         self.epoch = self.inner_epoch = self.batch_index = self.nth_evaluation = 0
         self.phase_over = False  # True = the rest of this epoch's passes is left out
         self.best_reward = -float("inf")
+        self._evaluated = self._saved = -1  # the last step that was
 
     # -- what a method supplies -------------------------------------------------------------------------------------
 
@@ -306,17 +307,22 @@ class AccelerateRLTrainer(BaseRLTrainer):
 
     def _after_step(self, last: bool) -> None:
         train, step = self.config.train, self.iter_count
-        if step % train.eval_interval == 0 or last:
-            reward = best_of_sweep(self.evaluate())
-            if train.save_best and reward is not None and reward > self.best_reward:
-                self.best_reward = reward
-                self.save(str(Path(train.checkpoint_dir) / "best_checkpoint"))
+        if (step % train.eval_interval == 0 or last) and step != self._evaluated:
+            self._evaluated = step
+            self._keep_if_best(best_of_sweep(self.evaluate()))
         if step % train.checkpoint_interval == 0 or last:
-            self.save()
+            if step != self._saved:
+                self._saved = step
+                self.save()
             if self.accelerator.is_main_process:
                 evict(train.checkpoint_dir, train.keep_checkpoints)
         elif train.resume_interval and train.save_optimizer and step % train.resume_interval == 0:
             self.save(str(Path(train.checkpoint_dir) / RESUME_NAME))
+
+    def _keep_if_best(self, reward: float | None) -> None:
+        if self.config.train.save_best and reward is not None and reward > self.best_reward:
+            self.best_reward = reward
+            self.save(str(Path(self.config.train.checkpoint_dir) / "best_checkpoint"))
 
     def evaluate(self) -> dict[str, float]:
         """Continue and score the evaluation prompts at every point of the sweep; logs, shows and returns statistics."""

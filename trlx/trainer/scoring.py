@@ -121,7 +121,8 @@ def call_reward_fn(reward_fn: RewardFn, tokenizer: PreTrainedTokenizerBase, text
         raise UserError(f"reward_fn must return a list with one score a sample, not {_short(returned)}")
     if len(returned) != len(texts.outputs):
         raise UserError(f"reward_fn returned {len(returned)} scores for {len(texts.outputs)} samples")
-    tensors = [_as_numbers(score, index, texts) for index, score in enumerate(returned)]
+    rows: Any = returned
+    tensors = [_as_numbers(score, index, texts) for index, score in enumerate(rows)]
     dense = any(score.dim() == 1 for score in tensors)
     if any(score.dim() != int(dense) for score in tensors):
         raise UserError("reward_fn must return one number for each sample, or a list of numbers for each")

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import torch
 from accelerate import Accelerator
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -16,7 +15,7 @@ from trlx.models.adapters import add_adapters, load_adapters
 from trlx.models.loading import load_language_model, load_policy_tokenizer
 from trlx.trainer.tracker import Tracker
 from trlx.utils.errors import UserError
-from trlx.utils.pretrained import require_positions
+from trlx.utils.pretrained import pop_dtype, require_positions
 
 ARCHITECTURES = ("causal", "seq2seq")
 
@@ -48,8 +47,7 @@ def base_model_of(config: TRLConfig) -> PreTrainedModel:
     """
     model, train = config.model, config.train
     options = dict(model.model_extra_configs)
-    dtype = options.pop("dtype", torch.float32)
-    dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
+    dtype = pop_dtype(options)
 
     def load(source: Any) -> PreTrainedModel:
         check_arch(source, model.model_arch_type)

@@ -27,7 +27,7 @@ def load_tokenizer(path: str | os.PathLike[str], **options: Any) -> PreTrainedTo
 
 
 def load_model(
-    auto_class: Any, path: str | os.PathLike[str], dtype: torch.dtype = torch.float32, **config_changes: Any
+    auto_class: Any, path: str | os.PathLike[str], dtype: torch.dtype = torch.float32, **options: Any
 ) -> tuple[Any, set[str]]:
     """A pretrained model with every dropout off.
 
@@ -35,18 +35,33 @@ def load_model(
         auto_class: e.g. `AutoModelForCausalLM`.
         path: a folder or hub id.
         dtype: of the weights; never taken from the checkpoint's config.
-        config_changes: fields to set in its config first, e.g. `num_labels=1`.
+        options: fields of its config to set first, e.g. `num_labels=1`; others go to transformers' `from_pretrained`.
 
     Returns: (model, names of weights that the checkpoint lacks and that were initialised anew).
-    Raises: UserError when it cannot be read.
+    Raises: UserError when it cannot be read, or an option is neither's.
     """
     _check_folder(path, needs="config.json")
+    hub = {name: options[name] for name in ("revision", "cache_dir", "token", "trust_remote_code") if name in options}
     try:
-        config = without_dropout(AutoConfig.from_pretrained(str(path), **config_changes))
-        model, info = auto_class.from_pretrained(str(path), config=config, dtype=dtype, output_loading_info=True)
-    except (OSError, ValueError) as error:
+        config, others = AutoConfig.from_pretrained(str(path), return_unused_kwargs=True, **options)
+        model, info = auto_class.from_pretrained(
+            str(path), config=without_dropout(config), dtype=dtype, output_loading_info=True, **others, **hub
+        )
+    except (OSError, ValueError, TypeError, ImportError) as error:
         raise _cannot_load("model", path, error) from error
     return model, set(info["missing_keys"])
+
+
+def pop_dtype(options: dict[str, Any]) -> torch.dtype:
+    """Take `dtype` (or its old name `torch_dtype`) out of loading options; float32 when there is none.
+
+    Raises: UserError when it names no dtype.
+    """
+    given = [options.pop(name) for name in ("dtype", "torch_dtype") if name in options]
+    dtype = getattr(torch, given[0], given[0]) if given and isinstance(given[0], str) else (given or [torch.float32])[0]
+    if not isinstance(dtype, torch.dtype):
+        raise UserError(f"dtype must be float32, bfloat16 or float16, not {dtype!r}")
+    return dtype
 
 
 def require_positions(config: Any, length: int, option: str) -> None:
