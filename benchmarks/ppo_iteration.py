@@ -21,7 +21,7 @@ from rich.console import Console
 
 from benchmarks.agreement import TOLERANCE
 from benchmarks.measure import Measured, measure
-from benchmarks.report import plot, print_tables, write_json
+from benchmarks.report import make_table, plot, write_json
 from benchmarks.workload import SHAPES, Workload, prepare
 from trlx.utils.cli import parse_config
 from trlx.utils.errors import fail
@@ -99,14 +99,19 @@ def main(argv: Sequence[str] | None = None) -> list[Measured]:
     for layers_unfrozen, ragged in options.settings():
         console.rule(f"{options.shape}, layers_unfrozen {layers_unfrozen}{', ragged' if ragged else ''}")
         measured.append(run(options, layers_unfrozen, ragged, console))
-    print_tables(measured, console)
-    folder = Path(options.out)
-    folder.mkdir(parents=True, exist_ok=True)
-    name = options.name or f"ppo_iteration_{options.shape}_{options.device}_{options.dtype}"
-    write_json(folder / f"{name}.json", measured)
-    plot(folder / f"{name}.png", measured)
-    console.print(f"wrote {folder / name}.json and .png")
+        console.print(make_table(measured[-1]))
+        write(options, measured, console)
     return measured
+
+
+def write(options: Options, measured: Sequence[Measured], console: Console) -> None:
+    """The settings measured so far; a run that is ended early has left these."""
+    name = options.name or f"ppo_iteration_{options.shape}_{options.device}_{options.dtype}"
+    path = Path(options.out) / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path.with_name(f"{name}.json"), measured)
+    plot(path.with_name(f"{name}.png"), measured)
+    console.print(f"wrote {path}.json and .png")
 
 
 def _refuse_impossible(options: Options) -> None:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 from rich.table import Table
 
 from benchmarks.measure import SIDES, Measured
@@ -89,15 +88,8 @@ def write_json(path: Path, measured: Sequence[Measured]) -> None:
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def print_tables(measured: Sequence[Measured], console: Console | None = None) -> None:
-    """One table a workload: median seconds by phase, and baseline / engine."""
-    console = console or Console()
-    for each in measured:
-        console.print(make_table(each))
-
-
 def make_table(measured: Measured) -> Table:
-    """Phases as rows, sides as columns."""
+    """Median seconds by phase of both sides, and baseline / engine."""
     table = Table(title=title(measured), caption=_caption(measured))
     table.add_column("median seconds")
     for column in (*SIDES, "ratio"):
