@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from trlx.functional.masking import response_mask
-from trlx.generation.options import check_gen_kwargs, split_sweep, sweep_points
+from trlx.generation.options import check_gen_kwargs, refuse_sweep, split_sweep, sweep_points
 from trlx.generation.sampling import Generated, generate
 from trlx.generation.stopping import StopSequences
 from trlx.pipeline.offline_pipeline import PromptBatch
@@ -38,6 +38,7 @@ class Responder:
         self.experience_kwargs = dict(own) if own is not None else dict(self.eval_kwargs)
         for options in (self.eval_kwargs, self.experience_kwargs):
             check_gen_kwargs(options, extra=trainer.generation_options)
+        refuse_sweep(self.experience_kwargs)
         stops = trainer.stop_sequences
         self.stops = StopSequences(stops, trainer.tokenizer) if stops else None
         self.encodes = bool(trainer.policy.config.is_encoder_decoder)
