@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate.state import AcceleratorState, GradientState, PartialState
-from tiny_engine import END, ppo_config
+from tiny_engine import END
 
 import trlx
 from trlx.data.configs import TRLConfig
@@ -40,18 +39,32 @@ def run(config: TRLConfig, **options: Any) -> Any:
     )
 
 
+class Stop(Exception):
+    """What `run_until` ends a run with."""
+
+
+def run_until(call: int, config: TRLConfig, **options: Any) -> None:
+    """A run whose reward function fails at that call: the first is the evaluation's, then one for each chunk."""
+    calls: list[int] = []
+
+    def reward_fn(**given: Any) -> list[float]:
+        calls.append(1)
+        if len(calls) == call:
+            raise Stop
+        return letters(**given)
+
+    try:
+        run(config, reward_fn=reward_fn, **options)
+    except Stop:
+        return
+    raise AssertionError(f"the run ended after {len(calls)} calls")
+
+
 def make_trainer(config: TRLConfig, kind: Any = AcceleratePPOTrainer, prompts: Any = None, **options: Any) -> Any:
     """A trainer that has not learned yet, with prompts to roll out."""
     fresh_accelerate()
     trainer = kind(config, **{"reward_fn": letters, **options})
     trainer.add_prompt_pipeline(PromptPipeline(PROMPTS if prompts is None else prompts, 24, trainer.tokenizer))
-    return trainer
-
-
-def rollouts(folder: Path, tokenizer_folder: str, reward_fn: Any = letters, stops: Any = None, **overrides: Any) -> Any:
-    """A trainer that has made 16 rollouts, and no step."""
-    trainer = make_trainer(ppo_config(folder, tokenizer_folder, **overrides), reward_fn=reward_fn, stop_sequences=stops)
-    trainer.make_experience(16)
     return trainer
 
 
