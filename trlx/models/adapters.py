@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import inspect
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from trlx.functional.masking import position_ids
 from trlx.utils.errors import UserError, nearest
 
 ADAPTER_FILE = "adapter_config.json"
@@ -47,7 +49,7 @@ def add_adapters(model: Any, peft_config: Any) -> Any:
         return model
     config = read_peft_config(peft_config)
     config.task_type = config.task_type or ("SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM")
-    return _peft().get_peft_model(model, config)
+    return _with_positions(_peft().get_peft_model(model, config))
 
 
 def load_adapters(source: str | os.PathLike[str], load: Callable[[Any], Any]) -> Any:
@@ -56,7 +58,27 @@ def load_adapters(source: str | os.PathLike[str], load: Callable[[Any], Any]) ->
         return load(source)
     peft = _peft()
     config = peft.PeftConfig.from_pretrained(str(source))
-    return peft.PeftModel.from_pretrained(load(config.base_model_name_or_path), str(source), is_trainable=True)
+    base = load(config.base_model_name_or_path)
+    return _with_positions(peft.PeftModel.from_pretrained(base, str(source), is_trainable=True))
+
+
+def _with_positions(model: Any) -> Any:
+    """The model; with virtual tokens, counting positions over real and virtual ones alone.
+
+    peft drops the position ids that it is given then, and a row's output would depend on the pads before it.
+    """
+    bare = bare_model(model)
+    if learns_a_prompt(model) and "position_ids" in inspect.signature(bare.forward).parameters:
+        bare.register_forward_pre_hook(_count_positions, with_kwargs=True)
+    return model
+
+
+def _count_positions(_: nn.Module, args: tuple[Any, ...], given: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    mask, embeds = given.get("attention_mask"), given.get("inputs_embeds")
+    tokens = given.get("input_ids") if embeds is None else embeds
+    if isinstance(mask, Tensor) and mask.dim() == 2 and tokens is not None:
+        given["position_ids"] = position_ids(mask)[:, -tokens.shape[1] :]
+    return args, given
 
 
 def is_adapted(model: nn.Module) -> bool:
