@@ -152,7 +152,7 @@ def test_what_can_be_no_critic(tmp_path: Path, tokenizer_folder: str) -> None:
     with pytest.raises(UserError, match="knows 200 tokens and the policy 257"):
         made("small")
     reward_model(tmp_path / "good")
-    with pytest.raises(UserError, match="model.critic_path needs a causal model and .* 0"):
+    with pytest.raises(UserError, match=r"model.critic_path needs a causal model and .* 0"):
         made("good", method__num_value_layers_unfrozen=1)
     with pytest.raises(UserError, match="no such folder"):
         made("absent")

@@ -100,7 +100,7 @@ def test_metrics_may_be_lists_or_numbers_and_see_the_metadata(tmp_path: Path, to
 
 
 def test_a_swept_option_without_values_is_refused(tmp_path: Path, tokenizer_folder: str) -> None:
-    with pytest.raises(UserError, match="gen_kwargs.temperature"):
+    with pytest.raises(UserError, match=r"gen_kwargs\.temperature"):
         make_trainer(ppo_config(tmp_path, tokenizer_folder, method__gen_kwargs__temperature=[]))
 
 

@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ from trlx.trainer.engine import PATIENCE
 class NowAndThen(AcceleratePPOTrainer):
     """The loss of chosen microbatches, counted from 0, is no number."""
 
-    broken: set[int] = {2}
+    broken: ClassVar[set[int]] = {2}
     count = -1
 
     def loss(self, batch: Any) -> Any:

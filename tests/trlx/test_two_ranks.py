@@ -61,12 +61,18 @@ def alone(tmp_path_factory: pytest.TempPathFactory, tokenizer_folder: str) -> di
     return torch.load(output / "weights.pt")
 
 
-@pytest.mark.parametrize("wrapper", WRAPPERS)
-def test_one_step_of_two_ranks_is_one_of_one(tmp_path: Path, tokenizer_folder: str, alone: dict, wrapper: str) -> None:
-    ran = launch(wrapper, "step", tmp_path / "step", tokenizer_folder)
+@pytest.fixture(scope="module", params=WRAPPERS)
+def stepped(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, tokenizer_folder: str) -> Path:
+    """The output of three steps on two ranks."""
+    output = tmp_path_factory.mktemp(request.param) / "step"
+    ran = launch(request.param, "step", output, tokenizer_folder)
     assert ran.returncode == 0, ran.stderr[-3000:]
-    assert [json.loads((tmp_path / "step" / f"world_{rank}.json").read_text()) for rank in range(2)] == [2, 2]
-    both = torch.load(tmp_path / "step" / "weights.pt")
+    return output
+
+
+def test_one_step_of_two_ranks_is_one_of_one(stepped: Path, alone: dict) -> None:
+    assert [json.loads((stepped / f"world_{rank}.json").read_text()) for rank in range(2)] == [2, 2]
+    both = torch.load(stepped / "weights.pt")
     assert both["weights"].keys() == alone["weights"].keys()
     for name, value in alone["weights"].items():
         torch.testing.assert_close(both["weights"][name].float(), value, atol=1e-5, rtol=0, msg=name)
@@ -80,6 +86,12 @@ def test_one_step_of_two_ranks_is_one_of_one(tmp_path: Path, tokenizer_folder: s
         "ratio",
     ):
         assert both["stats"][name] == pytest.approx(alone["stats"][name], rel=1e-4, abs=1e-6), name
+
+
+def test_a_step_that_one_rank_cannot_take_no_rank_takes(stepped: Path) -> None:
+    for rank in range(2):
+        noted = json.loads((stepped / f"skipping_{rank}.json").read_text())
+        assert noted == {"skipped": [1.0, 0.0], "same": [True, False], "finite": True}
 
 
 def test_without_a_limit_deepspeed_clips_no_gradient_either(tmp_path: Path, tokenizer_folder: str) -> None:
@@ -120,7 +132,8 @@ def test_ranks_roll_out_different_prompts_and_rank_0_alone_scores_them(finished:
     rolled_out = [tag for call in first["calls"][1:3] for tag in call]
     assert len(set(rolled_out)) == 32  # of 40 prompts, none twice
     assert sorted(first["calls"][0]) == [0, 1, 2, 3, 4]
-    parts = [(finished / "rollouts" / f"phase_00000_rank_{rank}.jsonl").read_text().splitlines() for rank in range(2)]
+    (folder,) = (finished / "rollouts").glob("run-*")
+    parts = [(folder / f"epoch-00000-rank-{rank}.jsonl").read_text().splitlines() for rank in range(2)]
     prompts = [[json.loads(line)["prompt"] for line in part] for part in parts]
     assert [len(part) for part in prompts] == [16, 16] and not set(prompts[0]) & set(prompts[1])
     # the scores of each rank are those of its own outputs
@@ -173,5 +186,7 @@ def test_a_failing_reward_function_ends_every_rank(tmp_path: Path, tokenizer_fol
     start = time.monotonic()
     ran = launch("ddp", mode, tmp_path / "run", tokenizer_folder, timeout=180)
     assert ran.returncode != 0
-    assert "the judge is away" in ran.stderr
+    # every rank says what happened, with the traceback of the function itself
+    assert ran.stderr.count("a function of yours failed on the main rank") >= 2
+    assert ran.stderr.count("in reward_fn") >= 2 and "KeyError: 'the judge is away'" in ran.stderr
     assert time.monotonic() - start < 120

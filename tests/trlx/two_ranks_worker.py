@@ -14,6 +14,7 @@ import torch.distributed as dist
 from tiny_engine import make_rollouts, ppo_config
 
 import trlx
+from trlx.data.ppo_types import collate
 from trlx.trainer.accelerate_ppo_trainer import AcceleratePPOTrainer
 
 MODE, OUTPUT, TOKENIZER = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
@@ -36,11 +37,24 @@ def reward_fn(outputs: list[str], tag: list[int], **_: Any) -> list[float]:
 
 
 def weights(trainer: AcceleratePPOTrainer) -> dict[str, torch.Tensor]:
-    return {name: value.detach().clone() for name, value in trainer.model.state_dict().items()}
+    return {name: value.detach().clone() for name, value in trainer.unwrapped_model.state_dict().items()}
+
+
+class Faulty(AcceleratePPOTrainer):
+    """Its loss is no number while `broken`."""
+
+    broken = False
+
+    def loss(self, batch: Any) -> Any:
+        loss, stats = super().loss(batch)
+        return loss * float("nan") if self.broken else loss, stats
 
 
 def one_step() -> None:
-    """Each rank steps on its share of the same 8 rows; the weights go to `OUTPUT/weights.pt`."""
+    """Each rank steps on its share of the same 8 rows; the weights go to `OUTPUT/weights.pt`.
+
+    Then come two more steps, in the first of which the last rank's loss is no number.
+    """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     config = ppo_config(
         OUTPUT,
@@ -52,14 +66,25 @@ def one_step() -> None:
         model__num_layers_unfrozen=2,
     )
     config.optimizer.kwargs = {"lr": 1.0 if config.method.max_grad_norm else 0.01}
-    trainer = AcceleratePPOTrainer(config, reward_fn=reward_fn)
+    trainer = Faulty(config, reward_fn=reward_fn)
     trainer.iter_count = 1  # the rollouts are invented, so ratio 1 is not to be expected
     rows = make_rollouts(8)
-    mine = torch.arange(8).chunk(world)[RANK]  # the rows' lengths differ, so the ranks hold unequal numbers of tokens
+    # The rows' lengths differ, so the ranks hold unequal numbers of tokens.
+    mine = rows[RANK * 8 // world : (RANK + 1) * 8 // world]
+    parts = [collate(mine[start : start + 2], 0) for start in range(0, len(mine), 2)]
     before = weights(trainer)
-    stats = trainer.train_step([rows.select(part) for part in mine.split(2)])
+    stats = trainer.train_step(parts)
+    after = weights(trainer)
     if RANK == 0:
-        torch.save({"before": before, "weights": weights(trainer), "stats": stats}, OUTPUT / "weights.pt")
+        torch.save({"before": before, "weights": after, "stats": stats}, OUTPUT / "weights.pt")
+    trainer.broken = world - 1 == RANK
+    skipped = [trainer.train_step(parts)["skipped_steps"]]
+    same = [all(torch.equal(value, after[name]) for name, value in weights(trainer).items())]
+    trainer.broken = False
+    skipped.append(trainer.train_step(parts)["skipped_steps"])
+    same.append(all(torch.equal(value, after[name]) for name, value in weights(trainer).items()))
+    finite = all(bool(value.isfinite().all()) for value in weights(trainer).values())
+    note("skipping", {"skipped": skipped, "same": same, "finite": finite})
     note("world", trainer.accelerator.num_processes)
     if dist.is_initialized():
         dist.barrier()
