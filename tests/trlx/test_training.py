@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_engine import END, EOS, make_rollouts, neo_config, ppo_config
-from tiny_runs import PROMPTS, letters, make_trainer, run, weights
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from tiny_engine import END, EOS, VOCAB, make_rollouts, neo_config, ppo_config
+from tiny_runs import PROMPTS, letters, make_trainer, moved, run, run_until, weights
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, T5Config
 
 from trlx.data.configs import TRLConfig
 from trlx.data.ppo_types import collate
@@ -111,8 +111,62 @@ def test_hf_model_reloads_with_equal_logits(tmp_path: Path, tokenizer_folder: st
     assert AutoModelForCausalLM.from_pretrained(tmp_path / "best_checkpoint" / "hf_model").dtype == torch.float32
 
 
-class Stop(Exception):
-    pass
+@pytest.mark.parametrize("unfrozen", [-1, 1])
+def test_an_encoder_decoder(tmp_path: Path, tokenizer_folder: str, unfrozen: int) -> None:
+    t5 = T5Config(
+        vocab_size=VOCAB,
+        d_model=32,
+        d_kv=8,
+        d_ff=64,
+        num_layers=2,
+        num_decoder_layers=3,
+        num_heads=4,
+        decoder_start_token_id=1,
+        eos_token_id=EOS,
+        pad_token_id=EOS,
+    )
+    config = ppo_config(
+        tmp_path,
+        tokenizer_folder,
+        train__epochs=2,
+        model__model_path=t5,
+        model__model_arch_type="seq2seq",
+        model__num_layers_unfrozen=unfrozen,
+    )
+    seen: list[str] = []
+
+    def reward_fn(samples: list[str], prompts: list[str], outputs: list[str], **given: Any) -> list[float]:
+        assert samples == [f"{p}<sep>{o}" for p, o in zip(prompts, outputs, strict=True)]
+        seen.extend(prompts)
+        return letters(outputs=outputs)
+
+    trainer = run(config, reward_fn=reward_fn)
+    assert {prompt["prompt"] for prompt in PROMPTS[:4]} <= set(seen) <= {prompt["prompt"] for prompt in PROMPTS}
+    lines = read_metrics(trainer.logging_dir)
+    assert abs(next(line for line in lines if "policy/kl" in line)["policy/kl"]) <= 1e-5
+    assert next(line for line in lines if "ratio" in line)["policy/log_ratio_gap"] <= 1e-5
+    (folder,) = tmp_path.glob("checkpoint_*/hf_model")
+    model, info = AutoModelForSeq2SeqLM.from_pretrained(folder, output_loading_info=True)
+    assert not info["missing_keys"] and not info["unexpected_keys"]
+    ids = torch.randint(1, VOCAB, (2, 9))
+    with torch.no_grad():
+        given = {"input_ids": ids, "decoder_input_ids": ids[:, :4]}
+        assert torch.equal(model.eval()(**given).logits, trainer.policy.eval()(**given).logits)
+
+
+@pytest.mark.parametrize("unfrozen", [0, 4])
+def test_nothing_and_everything_above_the_embeddings_trained(
+    tmp_path: Path, tokenizer_folder: str, unfrozen: int
+) -> None:
+    config = ppo_config(tmp_path, tokenizer_folder, model__num_layers_unfrozen=unfrozen)
+    before = weights(make_trainer(config))
+    trainer = run(config)
+    kls = [line["policy/kl_k3"] for line in read_metrics(trainer.logging_dir) if "policy/kl_k3" in line]
+    assert abs(kls[0]) <= 1e-6 and (kls[1] > 1e-5) == (unfrozen == 4)
+    changed = moved(before, trainer)
+    assert not [name for name in changed if "wte" in name or "wpe" in name or "frozen_head" in name]
+    assert bool([name for name in changed if not name.startswith("v_head")]) == (unfrozen == 4)
+    assert [name for name in changed if name.startswith("v_head")]
 
 
 def test_a_resumed_run_equals_one_that_never_stopped(tmp_path: Path, tokenizer_folder: str) -> None:
@@ -128,17 +182,8 @@ def test_a_resumed_run_equals_one_that_never_stopped(tmp_path: Path, tokenizer_f
         }
         return ppo_config(tmp_path / name, tokenizer_folder, **{**changes, **overrides})
 
-    calls = [0]
-
-    def fails_in_the_third_phase(**given: Any) -> list[float]:
-        calls[0] += 1
-        if calls[0] == 6:  # one evaluation, then two chunks a phase
-            raise Stop
-        return letters(**given)
-
     whole = run(config("whole"))
-    with pytest.raises(Stop):
-        run(config("cut"), reward_fn=fails_in_the_third_phase)
+    run_until(6, config("cut"))  # in the third phase: one evaluation, two chunks a phase
     # 6 steps a phase: the run stopped at 12, the last checkpoint at 9 or 12 is in the middle of a phase or at its end
     state = json.loads((tmp_path / "cut" / "resume_checkpoint" / "trainer_state.json").read_text())
     assert state["iter_count"] == 12 and state["epoch"] == 1
@@ -164,16 +209,8 @@ def test_resuming_from_the_middle_of_a_pass(tmp_path: Path, tokenizer_folder: st
         changes = {"train__resume_interval": 3, "method__ppo_epochs": 3, "model__num_layers_unfrozen": unfrozen}
         return ppo_config(tmp_path / name, tokenizer_folder, **{**changes, **overrides})
 
-    def fails_in_the_second_phase(**given: Any) -> list[float]:
-        calls.append(1)
-        if len(calls) == 4:
-            raise Stop
-        return letters(**given)
-
-    calls: list[int] = []
     whole = run(config("whole"))
-    with pytest.raises(Stop):  # at step 6; the checkpoint of step 3 is the newest that is kept here
-        run(config("cut", train__resume_interval=3, method__ppo_epochs=2), reward_fn=fails_in_the_second_phase)
+    run_until(4, config("cut", method__ppo_epochs=2))  # after step 4; the checkpoint of step 3 is the newest
     state = json.loads((tmp_path / "cut" / "resume_checkpoint" / "trainer_state.json").read_text())
     assert (state["iter_count"], state["inner_epoch"], state["batch_index"]) == (3, 1, 1)
     assert (tmp_path / "cut" / "resume_checkpoint" / "rollouts_0.pt").exists()

@@ -1,5 +1,6 @@
 """The clipped objectives: each side of each clip worked by hand, and invariances that training relies on."""
 
+import dataclasses
 import math
 
 import pytest
@@ -7,6 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trlx.data.default_configs import default_ppo_config
+from trlx.data.method_configs import PPOConfig
 from trlx.functional.ppo import explained_variance, policy_loss_sum, value_loss_sum
 
 NAN = float("nan")
@@ -107,3 +110,68 @@ def test_pads_give_no_gradient() -> None:
     (policy + value).backward()
     for gradient in (logprobs.grad, values.grad):
         assert gradient is not None and gradient[0, 1].item() == 0.0 and gradient[0, 0].item() != 0.0
+
+
+def method(**overrides: float) -> PPOConfig:
+    config = default_ppo_config().method
+    assert isinstance(config, PPOConfig)
+    return dataclasses.replace(config, cliprange=0.2, cliprange_value=0.2, **overrides)  # type: ignore[arg-type]
+
+
+def test_the_method_s_loss_is_a_mean_over_real_tokens() -> None:
+    mask = torch.tensor([[1, 1, 0], [1, 0, 0]])
+    ratios = torch.tensor([[1.5, 1.0, NAN], [0.5, NAN, NAN]])
+    old = torch.full((2, 3), -0.7)
+    values = torch.tensor([[1.0, 2.0, NAN], [3.0, NAN, NAN]])
+    returns = torch.tensor([[0.0, 2.0, NAN], [1.0, NAN, NAN]])
+    loss, stats = method(vf_coef=0.5).loss(
+        logprobs=old + ratios.log(),
+        values=values,
+        old_logprobs=old,
+        old_values=values,
+        advantages=torch.tensor([[1.0, 3.0, NAN], [-2.0, NAN, NAN]]),
+        returns=returns,
+        mask=mask,
+    )
+    # policy: max(−1.5, −1.2) = −1.2, −3, max(1, 1.6) = 1.6: −2.6 of 3 tokens; value: ½ (1 + 0 + 4) = 2.5 of 3 tokens
+    assert loss.item() == pytest.approx(-2.6 / 3 + 0.5 * 2.5 / 3, abs=1e-6)
+    expected = {
+        "losses/total_loss": -2.6 / 3 + 1.25 / 3,
+        "losses/policy_loss": -2.6 / 3,
+        "losses/value_loss": 2.5 / 3,
+        "values/values_error": (1 + 0 + 4) / 3,
+        "values/values_mape_error": (1 / 0.01 + 0 + 2 / 1) / 3,
+        "values/mean": 2.0,
+        "values/min": 1.0,
+        "values/max": 3.0,
+        "values/std": math.sqrt(2 / 3),
+        "old_values/mean": 2.0,
+        "returns/mean": 1.0,
+        "returns/min": 0.0,
+        "values/clipfrac": 0.0,
+        "policy/clipfrac": 2 / 3,
+        "ratio": 1.0,
+        # ρ − 1 − ln ρ: 0.5 − 0.405465, 0, −0.5 + 0.693147
+        "policy/approx_kl": (0.094535 + 0 + 0.193147) / 3,
+        "policy/log_ratio_gap": (0.405465 + 0.693147) / 3,
+    }
+    for name, number in expected.items():
+        assert stats[name].item() == pytest.approx(number, abs=2e-6), name
+
+
+def test_the_method_s_loss_of_no_tokens_is_0() -> None:
+    nothing = torch.full((1, 2), NAN)
+    loss, _ = method().loss(nothing, nothing, nothing, nothing, nothing, nothing, torch.zeros(1, 2))
+    assert loss.item() == 0.0
+
+
+def test_the_method_s_advantages() -> None:
+    config = method(gamma=1.0, lam=0.5)
+    values, rewards = torch.tensor([[1.0, 2.0, 9.0]]), torch.tensor([[0.5, 3.0, 9.0]])
+    # two real places: δ₁ = 3 − 2 = 1; δ₀ = 0.5 + 2 − 1 = 1.5, A₀ = 1.5 + 0.5 · 1 = 2
+    for length in ({"response_length": 2}, {"mask": torch.tensor([[True, True, False]])}):
+        advantages, returns = config.get_advantages_and_returns(values, rewards, use_whitening=False, **length)  # type: ignore[arg-type]
+        assert advantages.tolist() == [[2.0, 1.0, 0.0]] and returns.tolist() == [[3.0, 3.0, 0.0]]
+        # mean 1.5, standard deviation 0.5
+        whitened, _ = config.get_advantages_and_returns(values, rewards, **length)  # type: ignore[arg-type]
+        assert whitened.tolist()[0] == pytest.approx([1.0, -1.0, 0.0], abs=1e-6)
