@@ -36,15 +36,28 @@ from trlx.models.modeling_ppo import AutoModelForCausalLMWithHydraValueHead, Aut
 
 EOS, PAD, VOCAB, LAYERS = 0, 1, 61, 3
 WINDOW = 4  # of families with local attention: shorter than every sequence of these tests
-_ENDS = {"bos_token_id": EOS, "eos_token_id": EOS, "pad_token_id": PAD}
-_COMMON = {"vocab_size": VOCAB, "hidden_size": 16, "num_hidden_layers": LAYERS, "num_attention_heads": 2, **_ENDS}
-_POSITIONS = {"max_position_embeddings": 48}
-_LLAMA = {**_COMMON, **_POSITIONS, "intermediate_size": 32, "num_key_value_heads": 1}
-_GPT = {"vocab_size": VOCAB, "n_embd": 16, "n_layer": LAYERS, "n_head": 2, "n_positions": 48, **_ENDS}
-_OPT = {**_COMMON, **_POSITIONS, "ffn_dim": 32}
-_T5 = {"vocab_size": VOCAB, "d_model": 16, "d_kv": 8, "d_ff": 32, "num_heads": 2, "decoder_start_token_id": PAD}
+_ENDS: dict[str, Any] = {"bos_token_id": EOS, "eos_token_id": EOS, "pad_token_id": PAD}
+_COMMON: dict[str, Any] = {
+    "vocab_size": VOCAB,
+    "hidden_size": 16,
+    "num_hidden_layers": LAYERS,
+    "num_attention_heads": 2,
+    **_ENDS,
+}
+_POSITIONS: dict[str, Any] = {"max_position_embeddings": 48}
+_LLAMA: dict[str, Any] = {**_COMMON, **_POSITIONS, "intermediate_size": 32, "num_key_value_heads": 1}
+_GPT: dict[str, Any] = {"vocab_size": VOCAB, "n_embd": 16, "n_layer": LAYERS, "n_head": 2, "n_positions": 48, **_ENDS}
+_OPT: dict[str, Any] = {**_COMMON, **_POSITIONS, "ffn_dim": 32}
+_T5: dict[str, Any] = {
+    "vocab_size": VOCAB,
+    "d_model": 16,
+    "d_kv": 8,
+    "d_ff": 32,
+    "num_heads": 2,
+    "decoder_start_token_id": PAD,
+}
 _T5 |= {"initializer_factor": 0.05}  # embeddings of size 1 would drown what the blocks add
-_GEMMA = {**_LLAMA, "head_dim": 8, "sliding_window": WINDOW}
+_GEMMA: dict[str, Any] = {**_LLAMA, "head_dim": 8, "sliding_window": WINDOW}
 
 
 @dataclass(frozen=True)
@@ -147,8 +160,7 @@ FAMILIES: dict[str, Family] = {
             num_layers=2,
             num_decoder_layers=LAYERS,
             feed_forward_proj="gated-gelu",
-            tie_word_embeddings=False,
-            **_ENDS,
+            **{**_ENDS, "tie_word_embeddings": False},  # which it reads as: do not scale what enters the head
         ),
         tied=False,
     ),
