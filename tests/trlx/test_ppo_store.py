@@ -1,10 +1,14 @@
 """Rollouts that come with pads, as trlX's scripts push them: what is kept of each, by hand."""
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
 
 from trlx.data.ppo_types import PPORLElement
+from trlx.pipeline import BaseRolloutStore
 from trlx.pipeline.ppo_pipeline import PPORolloutStorage
 from trlx.utils.errors import UserError
 
@@ -98,3 +102,14 @@ def test_history() -> None:
     assert [kept.rewards.tolist() for kept in store] == [[1.0], [2.0]]
     store.load_state(None, "cpu")
     assert len(store) == 0
+
+
+def test_exporting(tmp_path: Path) -> None:
+    store = PPORolloutStorage(PAD, "left", EOS)
+    assert isinstance(store, BaseRolloutStore)
+    store.push([element([PAD, 1], [3, EOS], [0.5, 1.0])])
+    for only_text in (True, False):
+        store.export_history(str(tmp_path / "out"), only_text)
+    first, second = (json.loads(file.read_text()) for file in sorted((tmp_path / "out").glob("epoch-*.json")))
+    assert first == [{"query_tensor": [1], "response_tensor": [3, EOS]}]
+    assert second == [{**first[0], "logprobs": [-1, -2], "values": [1, 2], "rewards": [0.5, 1.0]}]

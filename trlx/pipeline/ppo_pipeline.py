@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from trlx.data.ppo_types import PPORLBatch, PPORLElement, collate, pack, unpack
-from trlx.pipeline import BasePipeline
+from trlx.pipeline import BaseRolloutStore
 from trlx.utils.errors import UserError
+from trlx.utils.files import write_json
 
 
-class PPORolloutStorage(BasePipeline):
+class PPORolloutStorage(BaseRolloutStore):
     """Rollouts of one rank.
 
     Args:
@@ -27,6 +30,7 @@ class PPORolloutStorage(BasePipeline):
     """
 
     def __init__(self, pad_token_id: int, padding_side: str = "left", eos_token_id: int | None = None):
+        super().__init__()
         self.pad_token_id, self.padding_side, self.eos_token_id = pad_token_id, padding_side, eos_token_id
         self.history: list[PPORLElement] = []
 
@@ -40,6 +44,16 @@ class PPORolloutStorage(BasePipeline):
     def clear_history(self) -> None:
         """Forget all."""
         self.history = []
+
+    def export_history(self, location: str, only_text: bool = True) -> None:
+        """Write the elements to `location/epoch-<time>.json`, a list of dicts of lists.
+
+        Args:
+            only_text: leave out all but the ids of prompts and responses.
+        """
+        names = ("query_tensor", "response_tensor", *(() if only_text else ("logprobs", "values", "rewards")))
+        rows = [{name: getattr(element, name).tolist() for name in names} for element in self.history]
+        write_json(Path(location) / f"epoch-{time.time()}.json", rows)
 
     def __getitem__(self, index: int) -> PPORLElement:
         return self.history[index]
