@@ -12,6 +12,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 import torch
+import transformers
 
 from benchmarks.agreement import differences
 from benchmarks.engine_ppo import EnginePPO
@@ -93,6 +94,7 @@ def _ask(connection: Connection) -> Any:
 
 def _serve(connection: Connection, task: str, workload: Workload, iterations: int) -> None:
     disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
     work: Callable[[], Any] | None = None
     with contextlib.suppress(EOFError, BrokenPipeError):
         while connection.recv():
