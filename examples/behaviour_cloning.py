@@ -25,18 +25,20 @@ def clone(
     steps: int,
     batch_size: int,
     rate: float,
+    tied: bool = True,
 ) -> GPT2LMHeadModel:
     """A GPT-2 with random weights, trained on `texts`, each closed by the end of sequence.
 
     Args:
         layers: blocks of 4 heads. width: of the hidden states.
         steps: of AdamW at the learning rate `rate`, on `batch_size` texts drawn at random each.
+        tied: whether the output layer shares the input embeddings' weights.
     """
     torch.manual_seed(0)
     end = int(tokenizer.eos_token_id)
     config = GPT2Config(
         n_layer=layers, n_embd=width, n_head=4, n_positions=64, vocab_size=len(tokenizer),
-        bos_token_id=end, eos_token_id=end, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
+        tie_word_embeddings=tied, bos_token_id=end, eos_token_id=end, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
     )  # fmt: skip
     model = GPT2LMHeadModel(config)
     rows = [torch.tensor([*tokenizer(text)["input_ids"], end]) for text in texts]

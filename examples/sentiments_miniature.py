@@ -42,10 +42,16 @@ SETTINGS: dict[str, dict[str, Any]] = {
     | {"train.total_steps": 96, "optimizer.kwargs.lr": 2e-3, "scheduler.kwargs.eta_min": 2e-3, "method.lam": 1.0},
     "ppo_peft": PPO
     | {
-        "optimizer.kwargs.lr": 5e-3,
-        "scheduler.kwargs.eta_min": 5e-3,
-        # In so small a model attention decides little: the adapter is on every layer.
-        "model.peft_config.target_modules": "all-linear",
+        "train.total_steps": 64,
+        # In so small a model the output layer decides most, and has an adapter too.
+        "model.peft_config.target_modules": ["c_attn", "c_proj", "c_fc", "lm_head"],
+    },
+    "ilql": {
+        "train.batch_size": 64,
+        "train.total_steps": 200,
+        "train.eval_interval": 50,
+        "method.alpha": 0.1,
+        "method.gen_kwargs.beta": 4.0,
     },
     "rft": {"method.n_generations_per_prompt": 4},
 }
@@ -99,10 +105,10 @@ def make_tokenizer(texts: Sequence[str]) -> PreTrainedTokenizerFast:
 
 
 def start(reviews: Sequence[str]) -> str:
-    """The folder of model and tokenizer: 2 layers, 64 wide."""
+    """The folder of model and tokenizer: 2 layers, 64 wide; untied, so that an adapter can be on the output layer."""
 
     def make() -> tuple[GPT2LMHeadModel, PreTrainedTokenizerFast]:
         tokenizer = make_tokenizer(reviews)
-        return clone(reviews, tokenizer, layers=2, width=64, steps=120, batch_size=32, rate=3e-3), tokenizer
+        return clone(reviews, tokenizer, layers=2, width=64, steps=120, batch_size=32, rate=3e-3, tied=False), tokenizer
 
     return kept(RUNS / "start", make)
