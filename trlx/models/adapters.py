@@ -16,7 +16,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from trlx.functional.masking import position_ids
-from trlx.utils.errors import UserError, nearest
+from trlx.utils.errors import MissingPackageError, UserError, nearest
 
 ADAPTER_FILE = "adapter_config.json"
 
@@ -47,7 +47,7 @@ def add_adapters(model: Any, peft_config: Any) -> Any:
     """The model with fresh adapters, which alone train; the model itself when `peft_config` is None."""
     if peft_config is None:
         return model
-    config = read_peft_config(peft_config)
+    config = copy.deepcopy(read_peft_config(peft_config))
     config.task_type = config.task_type or ("SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM")
     return _with_positions(_peft().get_peft_model(model, config))
 
@@ -130,5 +130,5 @@ def _peft() -> Any:
     try:
         import peft
     except ImportError as error:
-        raise UserError("model.peft_config needs the package peft: pip install peft") from error
+        raise MissingPackageError("model.peft_config needs the package peft: pip install peft") from error
     return peft

@@ -6,15 +6,18 @@ beside it in `heads.safetensors`.
 
 from __future__ import annotations
 
+import copy
 import inspect
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import AutoModelForSeq2SeqLM, PreTrainedConfig, PreTrainedModel
 
 from trlx.models.adapters import add_adapters, bare_model, is_adapted, load_adapters
 from trlx.utils.errors import UserError
@@ -38,6 +41,7 @@ class PreTrainedModelWrapper(nn.Module):
 
     _auto_model_parent_class: ClassVar[Any] = None
     _supported_args: tuple[str, ...] = ()  # keyword arguments of the constructor
+    _saved_args: tuple[str, ...] = ()  # those that are attributes too and come back with a saved folder
 
     def __init__(self, base_model: PreTrainedModel):
         super().__init__()
@@ -47,10 +51,12 @@ class PreTrainedModelWrapper(nn.Module):
     @classmethod
     def from_config(cls, config: PreTrainedConfig, **kwargs: Any) -> Any:
         """With random weights, float32 unless `dtype` says otherwise; keywords as in `from_pretrained`."""
+        if not isinstance(config, PreTrainedConfig):
+            raise UserError(f"from_config takes a transformers config, not {type(config).__name__}")
         own, rest = cls._split_kwargs(kwargs)
         dtype = pop_dtype(rest)
         peft_config = rest.pop("peft_config", None)
-        base = cls._auto_model_parent_class.from_config(without_dropout(config), dtype=dtype, **rest)
+        base = cls._auto_model_parent_class.from_config(without_dropout(copy.deepcopy(config)), dtype=dtype, **rest)
         return cls(add_adapters(base, peft_config), **own)
 
     @classmethod
@@ -69,23 +75,35 @@ class PreTrainedModelWrapper(nn.Module):
             kwargs: the constructor's own, and further ones of transformers' `from_pretrained`; `dtype` is float32
                 unless given.
 
-        Raises: UserError when nothing can be loaded.
+        Raises: UserError when nothing can be loaded, or the model is of another kind.
         """
         own, rest = cls._split_kwargs(kwargs)
         source = pretrained_model_name_or_path
-        if isinstance(source, nn.Module):
-            base, folder = source, None
+        folder: Path | None = None
+        if isinstance(source, PreTrainedModel) or (isinstance(source, nn.Module) and is_adapted(source)):
+            if rest:
+                raise UserError(f"{sorted(rest)} have no effect on a model in memory: leave them out")
+            base: Any = source
         elif isinstance(source, (str, os.PathLike)):
             folder = Path(source)
+            own = {name: value for name, value in saved_arguments(folder).items() if name in cls._saved_args} | own
             dtype = pop_dtype(rest)
             if revision is not None:
                 rest["revision"] = revision
             base = load_adapters(source, lambda path: load_model(cls._auto_model_parent_class, path, dtype, **rest)[0])
         else:
-            raise UserError(f"from_pretrained takes a folder, a hub id or a transformers model, not {type(source)}")
+            kind = type(source).__name__
+            raise UserError(f"from_pretrained takes a folder, a hub id or a transformers model, not {kind}")
+        cls._check_kind(base)
         model = cls(base if is_adapted(base) else add_adapters(base, peft_config), **own)
         model.load_saved_heads(folder)
         return model
+
+    @classmethod
+    def _check_kind(cls, base: Any) -> None:
+        if bool(base.config.is_encoder_decoder) != (cls._auto_model_parent_class is AutoModelForSeq2SeqLM):
+            kind = "an encoder-decoder" if base.config.is_encoder_decoder else "a causal model"
+            raise UserError(f"{cls.__name__} does not take {kind} ({base.config.model_type})")
 
     @classmethod
     def _split_kwargs(cls, kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -105,15 +123,19 @@ class PreTrainedModelWrapper(nn.Module):
         prefix = "base_model."
         base = {name.removeprefix(prefix): value for name, value in whole.items() if name.startswith(prefix)}
         self.base_model.save_pretrained(str(directory), state_dict=base)
-        save_heads(directory, whole)
+        save_heads(directory, whole, {name: getattr(self, name) for name in self._saved_args})
 
     def load_heads(self, folder: str | os.PathLike[str]) -> None:
         """Read the heads that `save_pretrained` wrote. Raises: UserError when they are of another shape."""
         saved = load_file(Path(folder) / HEADS_FILE)
         wanted = {name for name in self.state_dict() if is_head(name)}
-        if set(saved) != wanted:
+        own = self.state_dict()
+        if set(saved) != wanted or any(saved[name].shape != own[name].shape for name in wanted):
             found = sorted({name.split(".")[0] for name in saved})
-            raise UserError(f"{folder}: its heads ({', '.join(found)}) are not those of {type(self).__name__}")
+            raise UserError(
+                f"{folder}: its heads ({', '.join(found)}) are not those of this {type(self).__name__}; "
+                f"take the settings that made them, or remove {HEADS_FILE} to start with new ones"
+            )
         self.load_state_dict(saved, strict=False)
 
     def load_saved_heads(self, source: Any) -> None:
@@ -122,7 +144,8 @@ class PreTrainedModelWrapper(nn.Module):
             self.load_heads(source)
 
     def generate(self, *args: Any, **kwargs: Any) -> Any:
-        """The base model's `generate`."""
+        """The base model's `generate`. `return_dict`, which older transformers let pass, says nothing to it."""
+        kwargs.pop("return_dict", None)
         return self.base_model.generate(*args, **kwargs)  # type: ignore[operator]
 
     def get_compatible_forward_kwargs(self, **kwargs: Any) -> dict[str, Any]:
@@ -141,8 +164,23 @@ def is_head(name: str) -> bool:
     return not name.startswith(("base_model.", *_DERIVED))
 
 
-def save_heads(directory: str | os.PathLike[str], state_dict: Mapping[str, Tensor]) -> None:
-    """Write the weights of a wrapper's state dict that are not the base model's; nothing when there are none."""
+def save_heads(
+    directory: str | os.PathLike[str], state_dict: Mapping[str, Tensor], arguments: Mapping[str, Any] | None = None
+) -> None:
+    """Write the weights of a wrapper's state dict that are not the base model's; nothing when there are none.
+
+    Args:
+        arguments: of the wrapper's constructor, to be found again by `saved_arguments`.
+    """
     heads = {name: value.detach().clone().contiguous() for name, value in state_dict.items() if is_head(name)}
     if heads:
-        save_file(heads, Path(directory) / HEADS_FILE)
+        save_file(heads, Path(directory) / HEADS_FILE, {"arguments": json.dumps(dict(arguments or {}))})
+
+
+def saved_arguments(folder: str | os.PathLike[str]) -> dict[str, Any]:
+    """The constructor's arguments that lie with a folder's heads; none where there are none."""
+    path = Path(folder) / HEADS_FILE
+    if not path.exists():
+        return {}
+    with safe_open(path, "pt") as file:
+        return dict(json.loads((file.metadata() or {}).get("arguments", "{}")))

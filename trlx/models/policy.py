@@ -48,11 +48,12 @@ class ValueHeadModel(PreTrainedModelWrapper):
     """
 
     _supported_args: tuple[str, ...] = ("num_value_layers_unfrozen", "critic_path")
+    _saved_args: tuple[str, ...] = ("num_value_layers_unfrozen",)
     output_class: ClassVar[type[ModelOutput]]  # the base model's, with `value`
 
     def __init__(self, base_model: PreTrainedModel, num_value_layers_unfrozen: int = 0, critic_path: str | None = None):
         super().__init__(base_model)
-        self.layout = layout_of(self.bare)
+        self.layout, self.num_value_layers_unfrozen = layout_of(self.bare), num_value_layers_unfrozen
         self.v_head: ValueHead | ValueBranch | SeparateCritic = self._make_critic(
             num_value_layers_unfrozen, critic_path
         )
@@ -91,6 +92,8 @@ class ValueHeadModel(PreTrainedModelWrapper):
         Returns: the base model's output with `value`, (B, T) float32 (decoder positions of an encoder-decoder);
             as a tuple: (logits, ..., value).
         """
+        if kwargs.get("past_key_values") is not None and not isinstance(self.v_head, ValueHead):
+            raise UserError("past_key_values cannot be given to a model whose critic has layers of its own")
         outputs, _, values = self._run(self._whole_inputs(input_ids, attention_mask, kwargs))
         outputs = self.output_class(**outputs, value=values)
         return outputs.to_tuple() if return_dict is False else outputs
@@ -123,6 +126,7 @@ class HydraValueHeadModel(ValueHeadModel):
     """
 
     _supported_args = (*ValueHeadModel._supported_args, "num_layers_unfrozen", "cache_trunk")
+    _saved_args = (*ValueHeadModel._saved_args, "num_layers_unfrozen")
 
     def __init__(
         self,
@@ -133,6 +137,7 @@ class HydraValueHeadModel(ValueHeadModel):
         cache_trunk: bool = True,
     ):
         super().__init__(base_model, num_value_layers_unfrozen, critic_path)
+        self.num_layers_unfrozen = num_layers_unfrozen
         blocks = find_blocks(self.bare)
         self.frozen_head: FrozenCopies | None = None
         if is_adapted(base_model):

@@ -58,8 +58,6 @@ class AcceleratePPOTrainer(AccelerateRLTrainer):
         self.method: PPOConfig = config.method
         super().__init__(config, *args, **options)
         self.method = self.config.method  # type: ignore[assignment]
-        if self.reward_fn is None:
-            raise UserError("PPO needs a reward_fn")
         tokenizer = self.tokenizer
         self.store = PPORolloutStorage(tokenizer.pad_token_id, tokenizer.padding_side, tokenizer.eos_token_id)
         self.kl_ctl = make_kl_controller(self.method.init_kl_coef, self.method.target, self.method.horizon)
@@ -81,7 +79,8 @@ class AcceleratePPOTrainer(AccelerateRLTrainer):
             critic_path=config.model.critic_path,
             cache_trunk=self.method.cache_trunk,
         )
-        model.load_saved_heads(config.model.model_path)
+        if config.model.critic_path is None:
+            model.load_saved_heads(config.model.model_path)
         return model
 
     @property
@@ -133,6 +132,8 @@ class AcceleratePPOTrainer(AccelerateRLTrainer):
         Args:
             num_rollouts: of this rank, at least; whole chunks are collected. iter_count: the step to log under.
         """
+        if self.reward_fn is None:
+            raise UserError("PPO needs a reward_fn, or a make_experience of your own")
         if self.collector is None:
             raise UserError("there are no prompts to roll out: call add_prompt_pipeline first")
         chunks: list[Chunk] = []

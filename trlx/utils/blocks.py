@@ -106,9 +106,13 @@ def freeze_below(model: Any, num_layers_unfrozen: int) -> int:
             training; 0 freezes everything.
 
     Returns: how many bottom blocks are frozen, with everything below them: 0 when nothing is.
-    Raises: UserError when n exceeds the model's layers.
+    Raises: UserError when n exceeds the model's layers, or is below -1.
     """
     blocks = find_blocks(model)
+    if not isinstance(num_layers_unfrozen, int) or num_layers_unfrozen < -1:
+        raise UserError(
+            f"model.num_layers_unfrozen is {num_layers_unfrozen!r}: it must be -1 (all train) or a number of top layers"
+        )
     if num_layers_unfrozen > len(blocks):
         raise UserError(f"model.num_layers_unfrozen is {num_layers_unfrozen} but the model has {len(blocks)} layers")
     if num_layers_unfrozen < 0:

@@ -152,3 +152,22 @@ def test_a_model_in_memory_is_wrapped_not_copied() -> None:
     base = random_model("gpt2")
     model = AutoModelForCausalLMWithValueHead.from_pretrained(base)
     assert model.base_model is base and isinstance(base, PreTrainedModel) and isinstance(model, nn.Module)
+
+
+def test_wrong_inputs_are_named() -> None:
+    causal = random_model("gpt2")
+    cases: list[tuple[Any, dict[str, Any], str]] = [
+        (torch.nn.Linear(2, 2), {}, "a folder, a hub id or a transformers model, not Linear"),
+        (causal, {"num_layers_unfrozn": 1}, "num_layers_unfrozn"),
+        (causal, {"num_layers_unfrozen": -2}, "is -2: it must be -1"),
+        (random_model("t5"), {}, "does not take an encoder-decoder"),
+    ]
+    for source, options, message in cases:
+        with pytest.raises(UserError, match=message):
+            AutoModelForCausalLMWithHydraValueHead.from_pretrained(source, **options)
+    with pytest.raises(UserError, match="takes a transformers config, not str"):
+        AutoModelForCausalLMWithHydraValueHead.from_config("gpt2")
+    config = causal.config
+    config.attn_pdrop = 0.3
+    AutoModelForCausalLMWithHydraValueHead.from_config(config)
+    assert config.attn_pdrop == 0.3  # the caller's stays as it is
