@@ -85,8 +85,11 @@ def _in_helper(task: str, workload: Workload, iterations: int) -> Iterator[Calla
 
 
 def _ask(connection: Connection) -> Any:
-    connection.send("go")
-    answer, error = connection.recv()
+    try:
+        connection.send("go")
+        answer, error = connection.recv()
+    except (EOFError, OSError) as cause:
+        raise RuntimeError("a side of the benchmark ended without an answer: out of memory?") from cause
     if error is not None:
         raise RuntimeError(f"a side of the benchmark failed:\n{error}")
     return answer
