@@ -38,7 +38,7 @@ def refused(config: Any, message: str, **options: Any) -> None:
         ({"method__gen_kwargs__beta": 1.0}, "'gen_kwargs.beta'"),  # ILQL's
         ({"method__gen_experience_kwargs": {"top_k": 3}}, "method.gen_experience_kwargs must have max_new_tokens"),
         ({"method__gen_experience_kwargs": {"max_new_tokens": 4, "top_q": 1}}, "'gen_kwargs.top_q'"),
-        ({"train__trainer": "PPOTrainer"}, "unknown trainer 'PPOTrainer'; did you mean 'acceleratep?potrainer'"),
+        ({"train__trainer": "PPOTrainer"}, "unknown trainer 'PPOTrainer'; did you mean '.*ppotrainer'"),
         ({"model__peft_config": {"r": 8}}, "model.peft_config must be a peft config or a dict with 'peft_type'"),
         ({"model__peft_config": {"peft_type": "LORO"}}, "model.peft_config.peft_type 'LORO'; did you mean 'LORA'"),
         ({"model__peft_config": {"peft_type": "LORA", "rank": 8}}, "unknown key 'model.peft_config.rank'"),
