@@ -118,7 +118,7 @@ def _map(batch: B, change: Callable[[str, Tensor], Tensor]) -> B:
 
 def _width(mask: Tensor) -> int:
     """Columns up to the last real one of any row, at least 1."""
-    return int(last_real_index(mask.bool()).amax()) + 1
+    return int(last_real_index(mask.bool()).amax()) + 1 if mask.shape[1] else 1
 
 
 def ilql_collate_fn(elements: Sequence[ILQLElement]) -> ILQLBatch:

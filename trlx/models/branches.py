@@ -115,10 +115,19 @@ class FrozenCopies(nn.Module):
         self._places: list[tuple[nn.Module, str]] = []
         memo: dict[int, Any] = {}  # keeps tied parameters tied among the copies
         copies = []
-        for parent, name, module in _trainable_parts(model, blocks):
+        parts = _trainable_parts(model, blocks)
+        for parent, name, module in parts:
             self._places.append((parent, name))
             copies.append(copy.deepcopy(module, memo).requires_grad_(False).eval())
         self.copies = nn.ModuleList(copies)
+        head: Any = model.get_output_embeddings()
+        of_copies = {id(module): twin for (*_, module), twin in zip(parts, copies, strict=True)}
+        self._head = [of_copies.get(id(head), head)]  # in a list: it is registered elsewhere
+
+    @property
+    def lm_head(self) -> nn.Module:
+        """The reference's output embeddings: the model's own where those do not train."""
+        return self._head[0]
 
     @contextlib.contextmanager
     def in_place(self) -> Iterator[None]:

@@ -18,6 +18,10 @@ class UserError(ValueError):
     """A mistake in the input; the message names the file, line or key and the remedy, on one line."""
 
 
+class MissingPackageError(UserError, ModuleNotFoundError):
+    """An optional package is not installed; the message says how to get it."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """`"; did you mean 'x'?"` for the known name closest to `name`, or a list of all if none is close."""
     known = sorted(known)
