@@ -96,7 +96,7 @@ def decode_by_transformers(
     response = output[:, given:]
     ends = torch.isin(response, torch.tensor(end_token_ids(config.eos_token_id), device=response.device))
     if stops:
-        ends |= _stop_ends(response, stops)
+        ends |= stop_ends(response, stops)
     mask = response_mask(ends.long(), eos_token_id=1)
     logprobs = recorder.finish(response) if recorder else None
     width = max(1, int(mask.sum(dim=1).max()))
@@ -129,7 +129,7 @@ def _cache(model: PreTrainedModel, config: GenerationConfig) -> dict[str, Any]:
     return {"past_key_values": EncoderDecoderCache(DynamicCache(), DynamicCache())}
 
 
-def _stop_ends(response: Tensor, stops: StopSequences) -> Tensor:
+def stop_ends(response: Tensor, stops: StopSequences) -> Tensor:
     """(B, R) bool, True where a token completes a stop or a stop is still close behind."""
     watch, rows = stops.watch(len(response)), list(range(len(response)))
     columns = [watch.completed(rows, column) for column in response.T.tolist()]

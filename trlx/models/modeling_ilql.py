@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, GenerationConfig, PreTrainedModel
 from transformers.generation import LogitsProcessor, LogitsProcessorList
+from transformers.modeling_outputs import ModelOutput
 
 from trlx.data.ilql_config import ILQLConfig
 from trlx.data.ilql_types import ILQLBatch, ILQLSeq2SeqBatch
@@ -27,12 +29,25 @@ __all__ = [
     "ILQLBatch",
     "ILQLConfig",
     "ILQLHeads",
+    "ILQLOutput",
     "ILQLSeq2SeqBatch",
     "batched_index_select",
 ]
 
 # What generation does unless told otherwise, as in trlX.
 GENERATION_DEFAULTS: dict[str, Any] = {"beta": 1.0, "max_new_tokens": 32, "temperature": 1.0, "top_k": 20}
+
+
+@dataclass
+class ILQLOutput(ModelOutput):
+    """A forward's output by name, `return_dict=True`; B batch, T positions, A actions, S states, V vocabulary."""
+
+    logits: Tensor | None = None  # (B, T, V)
+    qs: tuple[Tensor, ...] | None = None  # (B, A, V) a Q head
+    target_qs: tuple[Tensor, ...] | None = None  # (B, A, V) a target head
+    value: Tensor | None = None  # (B, S, 1)
+    past_key_values: Any = None
+    encoder_outputs: tuple[Any, Any, Any] | None = None  # of an encoder-decoder
 
 
 def batched_index_select(x: Tensor, idxs: Tensor, dim: int = 1) -> Tensor:
@@ -140,7 +155,8 @@ class _ILQLModel(PreTrainedModelWrapper):
     def _generate(self, ids: Tensor, mask: Tensor | None, room: int, logit_mask: Tensor | None, **given: Any) -> Tensor:
         """transformers' `generate` with the logits steered; `room`: new tokens that `max_length` leaves."""
         ends = self._ends(given.pop("eos_token_id"), given.pop("pad_token_id"))
-        start = {name: given.pop(name) for name in ("decoder_input_ids",) if given.get(name) is not None}
+        of_decoder = ("decoder_input_ids", "decoder_attention_mask")
+        start = {name: given.pop(name) for name in of_decoder if given.get(name) is not None}
         beta, options = read_generation(given)
         if room < 1:
             raise UserError("generation option 'max_length' leaves no room for new tokens after the prompts: raise it")
@@ -192,7 +208,8 @@ class AutoModelForCausalLMWithILQLHeads(_ILQLModel):
         past_key_values: Any = None,
         actions_ixs: Tensor | None = None,
         states_ixs: Tensor | None = None,
-    ) -> tuple[Tensor, tuple[Tensor, ...], tuple[Tensor, ...], Tensor, Any]:
+        return_dict: bool = False,
+    ) -> Any:
         """Logits everywhere, Q values before actions and V of states.
 
         Args:
@@ -200,14 +217,16 @@ class AutoModelForCausalLMWithILQLHeads(_ILQLModel):
             past_key_values: a cache, whose tokens the mask then covers too.
             actions_ixs: (B, A) positions before actions. states_ixs: (B, S) positions; both all T when None.
 
-        Returns: (logits (B, T, V), Q values, target Q values, V, the cache), see `ILQLHeads.forward`.
+        Returns: (logits (B, T, V), Q values, target Q values, V, the cache), see `ILQLHeads.forward`; by name with
+            `return_dict`.
         """
         width = input_ids.shape[1]
         if position_ids is None and attention_mask is not None and not learns_a_prompt(self.base_model):
             position_ids = positions_of(attention_mask)[:, -width:]
         inputs = {"position_ids": position_ids, "past_key_values": past_key_values}
         outputs, logits, states = self._run({"input_ids": input_ids, "attention_mask": attention_mask, **inputs}, width)
-        return logits, *self.ilql_heads(states, states_ixs, actions_ixs), outputs.past_key_values
+        made = (logits, *self.ilql_heads(states, states_ixs, actions_ixs), outputs.past_key_values)
+        return ILQLOutput(*made) if return_dict else made
 
     def generate(
         self,
@@ -256,16 +275,19 @@ class AutoModelForSeq2SeqLMWithILQLHeads(_ILQLModel):
         states_ixs: Tensor | None = None,
         output_attentions: bool = False,
         output_hidden_states: bool = False,
-    ) -> tuple[Tensor, tuple[Tensor, ...], tuple[Tensor, ...], Tensor, Any, tuple[Any, Any, Any]]:
+        decoder_attention_mask: Tensor | None = None,
+        return_dict: bool = False,
+    ) -> Any:
         """Logits everywhere, Q values before actions and V of states; positions are the decoder's.
 
         Args:
             input_ids: (B, T) ids of the encoder. attention_mask: (B, T), 1 = real token.
-            decoder_input_ids: (B, D) ids, the start token first.
+            decoder_input_ids: (B, D) ids, the start token first. decoder_attention_mask: (B, D), 1 = real token.
             past_key_values, encoder_outputs: of an earlier pass.
             actions_ixs: (B, A) positions before actions. states_ixs: (B, S) positions; both all D when None.
 
-        Returns: (logits (B, D, V), Q values, target Q values, V, the cache, the encoder's outputs).
+        Returns: (logits (B, D, V), Q values, target Q values, V, the cache, the encoder's outputs); by name with
+            `return_dict`.
         Raises: UserError without `decoder_input_ids`.
         """
         if decoder_input_ids is None:
@@ -274,6 +296,7 @@ class AutoModelForSeq2SeqLMWithILQLHeads(_ILQLModel):
             "input_ids": input_ids,
             "attention_mask": attention_mask,
             "decoder_input_ids": decoder_input_ids,
+            "decoder_attention_mask": decoder_attention_mask,
             "past_key_values": past_key_values,
             "encoder_outputs": encoder_outputs,
             "output_attentions": output_attentions,
@@ -281,7 +304,8 @@ class AutoModelForSeq2SeqLMWithILQLHeads(_ILQLModel):
         }
         outputs, logits, states = self._run(inputs, decoder_input_ids.shape[1])
         encoder = (outputs.encoder_last_hidden_state, outputs.encoder_hidden_states, outputs.encoder_attentions)
-        return logits, *self.ilql_heads(states, states_ixs, actions_ixs), outputs.past_key_values, encoder
+        made = (logits, *self.ilql_heads(states, states_ixs, actions_ixs), outputs.past_key_values, encoder)
+        return ILQLOutput(*made) if return_dict else made
 
     def generate(
         self,
@@ -296,6 +320,7 @@ class AutoModelForSeq2SeqLMWithILQLHeads(_ILQLModel):
         logit_mask: Tensor | None = None,
         pad_token_id: int | None = None,
         eos_token_id: int | None = None,
+        decoder_attention_mask: Tensor | None = None,
     ) -> Tensor:
         """The same as of a causal model, after the decoder's start (`decoder_input_ids` (B, D), by default its token).
 
@@ -303,5 +328,6 @@ class AutoModelForSeq2SeqLMWithILQLHeads(_ILQLModel):
         """
         options = {"beta": beta, "max_new_tokens": max_new_tokens, "temperature": temperature, "top_k": top_k}
         own = {"pad_token_id": pad_token_id, "eos_token_id": eos_token_id, "decoder_input_ids": decoder_input_ids}
+        own["decoder_attention_mask"] = decoder_attention_mask
         room = max_length - (1 if decoder_input_ids is None else decoder_input_ids.shape[1])
         return self._generate(input_ids, attention_mask, room, logit_mask, **options, **own)

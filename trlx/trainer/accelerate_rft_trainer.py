@@ -100,7 +100,7 @@ class AccelerateRFTTrainer(AccelerateSFTTrainer):
         for start in range(0, len(queue), size):
             batch = pipeline.batch(queue[start : start + size])
             moved = batch.to(self.accelerator.device)
-            made = self.responder.evaluation(moved.input_ids, moved.attention_mask, {})
+            made = self.responder.rollout(moved.input_ids, moved.attention_mask, with_logprobs=False)
             texts.append(self.responder.texts(batch, made))
             responses += _rows(made)
         scores, all_scores = score_all_ranks(self.accelerator, self.reward_fn, self.tokenizer, Texts.join(texts))  # type: ignore[arg-type]

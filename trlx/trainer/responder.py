@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from trlx.functional.masking import response_mask
+from trlx.generation.fallback import stop_ends
 from trlx.generation.options import check_gen_kwargs, refuse_sweep, split_sweep, sweep_points
 from trlx.generation.sampling import Generated, generate
 from trlx.generation.stopping import StopSequences
@@ -73,11 +74,17 @@ class Responder:
                 keep_output_of=keep_output_of,
             )
 
-    def rollout(self, ids: Tensor, mask: Tensor, keep_output_of: nn.Module | None) -> Generated:
-        """Responses to train on, with the log-probabilities seen while sampling where the trainer samples itself."""
+    def rollout(
+        self, ids: Tensor, mask: Tensor, keep_output_of: nn.Module | None = None, with_logprobs: bool = True
+    ) -> Generated:
+        """Responses to train on, with the log-probabilities seen while sampling where the trainer samples itself.
+
+        A beam search, which trlX's users may ask for, has none.
+        """
+        with_logprobs = with_logprobs and (self.experience_kwargs.get("num_beams") or 1) == 1
         if self._is_own("generate"):
             return self._read(ids, self.trainer.generate(ids, mask, **self.experience_kwargs))
-        return self.continue_prompts(ids, mask, self.experience_kwargs, True, keep_output_of)
+        return self.continue_prompts(ids, mask, self.experience_kwargs, with_logprobs, keep_output_of)
 
     def evaluation(self, ids: Tensor, mask: Tensor, point: Mapping[str, Any]) -> Generated:
         """Responses at a point of the evaluation's sweep."""
@@ -98,10 +105,20 @@ class Responder:
         return torch.cat([start, made.response], dim=1)
 
     def _read(self, ids: Tensor, samples: Tensor) -> Generated:
-        """The responses in what an overridden `generate` returned."""
+        """The responses in what an overridden `generate` returned.
+
+        A row ends with EOS, with a stop sequence, or where nothing but pads (which are not EOS) follow.
+        """
         response = samples[:, 1 if self.encodes else ids.shape[1] :].to(ids.device)
-        mask = response_mask(response, self.eos)
-        ended = (response.eq(self.eos) & mask).any(dim=1)
+        ends = response.eq(self.eos)
+        if self.stops:
+            ends |= stop_ends(response, self.stops)
+        mask = response_mask(ends.long(), eos_token_id=1)
+        ended = (ends & mask).any(dim=1)
+        if self.pad != self.eos:
+            pads = response.eq(self.pad).flip(1).long().cumprod(dim=1).flip(1).bool()
+            pads[:, :1] = False  # a response has a token, whatever it is
+            mask, ended = mask & ~pads, ended | pads.any(dim=1)
         return Generated(response=response, response_mask=mask, ended=ended)
 
     def texts(self, prompts: PromptBatch, made: Generated) -> Texts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import traceback
 from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
@@ -113,8 +114,9 @@ def call_reward_fn(reward_fn: RewardFn, tokenizer: PreTrainedTokenizerBase, text
 
     Raises: UserError when the reward function returns anything else.
     """
+    further = {"tokenizer": tokenizer} if _takes(reward_fn, "tokenizer") else {}
     returned = reward_fn(
-        samples=texts.samples, prompts=texts.prompts, outputs=texts.outputs, tokenizer=tokenizer, **texts.metadata
+        samples=texts.samples, prompts=texts.prompts, outputs=texts.outputs, **further, **texts.metadata
     )
     single = isinstance(returned, (str, bytes, Mapping)) or getattr(returned, "ndim", None) == 0
     if single or not isinstance(returned, Sized):
@@ -127,6 +129,15 @@ def call_reward_fn(reward_fn: RewardFn, tokenizer: PreTrainedTokenizerBase, text
     if any(score.dim() != int(dense) for score in tensors):
         raise UserError("reward_fn must return one number for each sample, or a list of numbers for each")
     return Scores([score.reshape(-1).tolist() for score in tensors], dense)
+
+
+def _takes(function: Callable[..., Any], name: str) -> bool:
+    """Whether a function can be given that argument: those written for early versions of trlX know no tokenizer."""
+    try:
+        parameters = inspect.signature(function).parameters
+    except (TypeError, ValueError):  # written in C
+        return True
+    return name in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
 
 def _as_numbers(score: Any, index: int, texts: Texts) -> Tensor:
