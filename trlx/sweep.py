@@ -378,7 +378,7 @@ def run_one(script: str, hparams_file: str) -> None:
 
 
 def report(trials: Sequence[Trial], plan: Plan, folder: Path, script: str) -> None:
-    """Write trials.csv, trials.json and best.yaml to `folder` and print the table.
+    """Write trials.csv, trials.json and best.yaml to `folder` and print a table of the settings that differ.
 
     Raises: UserError when no trial gave the metric.
     """
@@ -389,7 +389,8 @@ def report(trials: Sequence[Trial], plan: Plan, folder: Path, script: str) -> No
     csv.writer(text).writerows([columns, *rows])
     write_text(folder / "trials.csv", text.getvalue())
     write_json(folder / "trials.json", [vars(trial) for trial in trials])
-    _print_table(columns, rows)
+    shown = [i for i, name in enumerate(columns) if i < 4 or len({str(row[i]) for row in rows}) > 1]
+    _print_table([columns[i] for i in shown], [[row[i] for i in shown] for row in rows])
     if not trials or trials[0].value is None:
         raise UserError(f"no trial gave '{plan.metric}'{_why(trials, plan.metric)}")
     best = folder / "best.yaml"
