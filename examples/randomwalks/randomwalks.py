@@ -40,7 +40,7 @@ class Graph:
         queue = deque([GOAL])
         while queue:  # breadth first, against the direction of the edges
             node = queue.popleft()
-            for before in np.flatnonzero(self.edges[:, node]):
+            for before in np.flatnonzero(self.edges[:, node]).tolist():
                 if lengths[before] == self.max_length and lengths[node] + 1 < self.max_length:
                     lengths[before] = lengths[node] + 1
                     queue.append(before)

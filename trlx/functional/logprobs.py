@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# Rows of V numbers handled at once: on a GPU many, on a CPU as many as its cache holds.
-_CACHE_NUMBERS = 1 << 18
+# Numbers handled at once: on a CPU what its cache holds, on a GPU what costs little memory.
+_CACHE_NUMBERS, _DEVICE_NUMBERS = 1 << 18, 1 << 27
 
 
 class _TokenLogprobs(torch.autograd.Function):
@@ -32,10 +32,14 @@ class _TokenLogprobs(torch.autograd.Function):
         logits, tokens, normalizer = ctx.saved_tensors
         scale = gradients[0] / ctx.temperature
         result = torch.empty_like(logits)
+        in_place = logits.dtype == torch.float32  # else the differences must be taken before they are rounded
         for part in _parts(logits):
-            probabilities = _scaled(logits[part], ctx.temperature) - normalizer[part].unsqueeze(-1)
-            result[part] = probabilities.exp_().mul_(-scale[part].unsqueeze(-1))
-        result.scatter_add_(-1, tokens.unsqueeze(-1), scale.unsqueeze(-1).to(result.dtype))
+            scaled = _scaled(logits[part], ctx.temperature)
+            out = torch.sub(scaled, normalizer[part].unsqueeze(-1), out=result[part] if in_place else None)
+            out.exp_().scatter_add_(-1, tokens[part].unsqueeze(-1), -torch.ones_like(scale[part]).unsqueeze(-1))
+            out.mul_(-scale[part].unsqueeze(-1))
+            if not in_place:
+                result[part] = out
         return result, None, None
 
 
@@ -77,5 +81,6 @@ def _scaled(rows: Tensor, temperature: float) -> Tensor:
 
 
 def _parts(rows: Tensor) -> Iterator[slice]:
-    size = len(rows) if rows.device.type != "cpu" else max(_CACHE_NUMBERS // rows.shape[-1], 1)
-    return (slice(start, start + size) for start in range(0, max(len(rows), 1), max(size, 1)))
+    numbers = _CACHE_NUMBERS if rows.device.type == "cpu" else _DEVICE_NUMBERS
+    size = max(numbers // rows.shape[-1], 1)
+    return (slice(start, start + size) for start in range(0, max(len(rows), 1), size))

@@ -14,6 +14,7 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
+from trlx.functional.masking import position_ids
 from trlx.models.branches import Trunk, find_blocks, head_inputs, modules_before_blocks, swapped
 from trlx.models.heads import make_head
 from trlx.utils.errors import UserError
@@ -117,8 +118,10 @@ class SeparateCritic(nn.Module):
 
     def values(self, model: PreTrainedModel, inputs: dict[str, Any], hidden: Tensor, seen: Sequence[Tensor]) -> Tensor:
         """(B, N) values; see `ValueHead.values`."""
-        names = ("input_ids", "attention_mask", *(["position_ids"] if self._takes_positions else []))
-        given = {name: inputs[name] for name in names if name in inputs}
+        given: dict[str, Any] = {name: inputs[name] for name in ("input_ids", "attention_mask") if name in inputs}
+        mask = given.get("attention_mask")
+        if self._takes_positions and mask is not None:
+            given["position_ids"] = position_ids(mask)
         states = self.model.base_model(**given, use_cache=False).last_hidden_state
         score: nn.Linear = self.model.score  # type: ignore[assignment]
         places = inputs.get("logits_to_keep", slice(None))

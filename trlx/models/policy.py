@@ -35,6 +35,22 @@ class ResponseOutput(TypedDict):
     trunk: Tensor | None  # (B, T, H) the frozen trunk's output, when there is one; with_reference only
 
 
+class OutputTuple(tuple):
+    """An output object as a tuple of what it holds, in order, which can still be read by name."""
+
+    _named: dict[str, Any]
+
+    def __new__(cls, outputs: ModelOutput) -> OutputTuple:
+        made = super().__new__(cls, outputs.to_tuple())
+        made._named = dict(outputs.items())
+        return made
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name not in self._named:
+            raise AttributeError(f"the model's output has no {name}; it has {', '.join(self._named)}")
+        return self._named[name]
+
+
 class ValueHeadModel(PreTrainedModelWrapper):
     """A language model with a critic.
 
@@ -86,7 +102,7 @@ class ValueHeadModel(PreTrainedModelWrapper):
 
         Args:
             input_ids: (B, T) ids. attention_mask: (B, T), 1 = real token; positions follow from it unless given.
-            return_dict: False for a tuple.
+            return_dict: True for transformers' output object; else a tuple, as in trlX, whose fields have names too.
             kwargs: further arguments of the base model's forward; those it does not know are left out.
 
         Returns: the base model's output with `value`, (B, T) float32 (decoder positions of an encoder-decoder);
@@ -96,7 +112,7 @@ class ValueHeadModel(PreTrainedModelWrapper):
             raise UserError("past_key_values cannot be given to a model whose critic has layers of its own")
         outputs, _, values = self._run(self._whole_inputs(input_ids, attention_mask, kwargs))
         outputs = self.output_class(**outputs, value=values)
-        return outputs.to_tuple() if return_dict is False else outputs
+        return outputs if return_dict else OutputTuple(outputs)
 
     def _whole_inputs(self, input_ids: Tensor | None, mask: Tensor | None, more: dict[str, Any]) -> dict[str, Any]:
         inputs = self.get_compatible_forward_kwargs(input_ids=input_ids, attention_mask=mask, **more)
@@ -163,10 +179,10 @@ class HydraValueHeadModel(ValueHeadModel):
         return_dict: bool | None = None,
         **kwargs: Any,
     ) -> Any:
-        """The reference's outputs over whole sequences; arguments as of `forward`, no values, no gradient."""
+        """The reference's logits over whole sequences, or with `return_dict=True` all of its outputs; no gradient."""
         with self.as_reference():
             outputs = self.base_model(**self._whole_inputs(input_ids, attention_mask, kwargs))
-        return outputs.to_tuple() if return_dict is False else outputs
+        return outputs if return_dict else outputs.logits
 
     def forward(self, *args: Any, response_pass: bool = False, **kwargs: Any) -> Any:
         """`ValueHeadModel.forward`, or with `response_pass=True` the method of that name: wrappers know one forward."""

@@ -24,14 +24,22 @@ class PPORolloutStorage(BaseRolloutStore):
         pad_token_id: what pads are, in elements that come with some.
         padding_side: of prompts in such elements.
         eos_token_id: ends a response; where it is the pad too, the first of the pads at a row's end is real.
+        device: where elements that come with pads are taken; None leaves them where they are.
 
     Attributes:
         history: the elements, without pads.
     """
 
-    def __init__(self, pad_token_id: int, padding_side: str = "left", eos_token_id: int | None = None):
+    def __init__(
+        self,
+        pad_token_id: int,
+        padding_side: str = "left",
+        eos_token_id: int | None = None,
+        device: torch.device | None = None,
+    ):
         super().__init__()
         self.pad_token_id, self.padding_side, self.eos_token_id = pad_token_id, padding_side, eos_token_id
+        self.device = device
         self.history: list[PPORLElement] = []
 
     def push(self, exps: Iterable[PPORLElement]) -> None:
@@ -120,9 +128,9 @@ class PPORolloutStorage(BaseRolloutStore):
         rewards = torch.zeros(max(length, len(exp.rewards)), dtype=torch.float32, device=exp.rewards.device)
         rewards[: len(exp.rewards)] = exp.rewards.float()
         rewards[length - 1] += rewards[length:].sum()
-        return PPORLElement(
-            query, response[:length], exp.logprobs[:length], exp.values[:length], rewards[:length], clean=True
-        )
+        fields = (query, response[:length], exp.logprobs[:length], exp.values[:length], rewards[:length])
+        query, response, logprobs, values, rewards = (field.to(self.device or field.device) for field in fields)
+        return PPORLElement(query, response, logprobs, values, rewards, clean=True)
 
     def _prompt(self, ids: Tensor) -> Tensor:
         """Without the pads on its side; at least one token."""

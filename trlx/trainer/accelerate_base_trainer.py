@@ -19,7 +19,6 @@ from accelerate.utils import set_seed
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
 from trlx.data.configs import TRLConfig
@@ -33,6 +32,7 @@ from trlx.trainer.responder import Responder
 from trlx.trainer.setup import base_model_of, minibatches_of, tokenizer_of, tracker_of
 from trlx.trainer.statistics import pool
 from trlx.utils.errors import UserError
+from trlx.utils.logging import tqdm
 from trlx.utils.optimizers import make_optimizer, make_scheduler
 
 Loss = tuple[Tensor, dict[str, Any]]
@@ -267,11 +267,12 @@ class AccelerateRLTrainer(BaseRLTrainer):
         def share(part: Any, weight: Tensor) -> Tensor:
             before = time.perf_counter()
             loss, stats = self.loss(part)
-            if weight > 0:
+            if len(collected) < len(microbatches):  # those that are repeated are known already
                 collected.append((weight, {"losses/total_loss": loss.detach(), **stats}))
             synchronise(self.accelerator.device)
             clock["forward"] += time.perf_counter() - before
-            return loss * (weight / total).to(loss.dtype)
+            # Without weight a loss may be 0/0, and has no say.
+            return loss * (weight / total).to(loss.dtype) if weight > 0 else loss.nan_to_num() * 0
 
         # Ranks with fewer microbatches repeat one without weight, so that none waits for another.
         missing = most - len(microbatches)
@@ -281,9 +282,8 @@ class AccelerateRLTrainer(BaseRLTrainer):
         norm = self.engine.optimizer_step([functools.partial(share, *each) for each in parts])
         synchronise(self.accelerator.device)
         times = {"time/forward": clock["forward"], "time/backward": time.perf_counter() - start - clock["forward"]}
-        pooled = pool(self.accelerator, collected or [(weights[0], self.loss(microbatches[0])[1])])
         stats = {
-            **pooled,
+            **pool(self.accelerator, collected),
             **{f"learning_rate_group_{i}": rate for i, rate in enumerate(rates)},
             **times,
             "gradient_norm": norm,

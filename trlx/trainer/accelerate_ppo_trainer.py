@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
 from trlx.data.configs import TRLConfig
@@ -37,6 +36,7 @@ from trlx.trainer.accelerate_base_trainer import AccelerateRLTrainer, Loss
 from trlx.trainer.rollout import Chunk, RolloutCollector
 from trlx.trainer.rollout_log import RolloutLog
 from trlx.utils.errors import UserError
+from trlx.utils.logging import tqdm
 from trlx.utils.moments import RunningMoments
 
 # How far the first pass over fresh rollouts may be from them: |log ratio|, mean over tokens. The rows are the same but
@@ -59,7 +59,9 @@ class AcceleratePPOTrainer(AccelerateRLTrainer):
         super().__init__(config, *args, **options)
         self.method = self.config.method  # type: ignore[assignment]
         tokenizer = self.tokenizer
-        self.store = PPORolloutStorage(tokenizer.pad_token_id, tokenizer.padding_side, tokenizer.eos_token_id)
+        self.store = PPORolloutStorage(
+            tokenizer.pad_token_id, tokenizer.padding_side, tokenizer.eos_token_id, self.accelerator.device
+        )
         self.kl_ctl = make_kl_controller(self.method.init_kl_coef, self.method.target, self.method.horizon)
         self.mean_kl, self.running_moments = 0.0, RunningMoments()
         self.prompt_iterator: Iterator[PromptBatch] | None = None
@@ -90,7 +92,7 @@ class AcceleratePPOTrainer(AccelerateRLTrainer):
     @property
     def ref_model(self) -> Any:
         """The reference as a function: ref_model(input_ids, attention_mask=...).logits."""
-        return self.unwrapped_model.forward_hydra
+        return partial(self.unwrapped_model.forward_hydra, return_dict=True)
 
     @property
     def ref_mean(self) -> float | None:
@@ -137,6 +139,7 @@ class AcceleratePPOTrainer(AccelerateRLTrainer):
         if self.collector is None:
             raise UserError("there are no prompts to roll out: call add_prompt_pipeline first")
         chunks: list[Chunk] = []
+        elements: list[PPORLElement] = []
         collected = 0
         bar = tqdm(total=num_rollouts, desc="rollouts", leave=False, disable=not self.accelerator.is_main_process)
         while collected < num_rollouts:
@@ -144,31 +147,34 @@ class AcceleratePPOTrainer(AccelerateRLTrainer):
             rewards, kl = kl_shaped_rewards(
                 chunk.scores, chunk.logprobs, chunk.ref_logprobs, chunk.response_mask, self.kl_ctl.value
             )  # 2
-            self.push_to_store(chunk.elements(rewards))
+            elements += chunk.elements(rewards)
             self.rollout_log.add(chunk, kl)
             chunks.append(chunk)
             collected += len(chunk.query)
             bar.update(len(chunk.query))
         bar.close()
+        self.push_to_store(elements)
         self.tracker.log(self._phase_statistics(chunks), iter_count)
         self.rollout_log.write(self.epoch, iter_count)
 
     def push_to_store(self, data: Iterable[PPORLElement]) -> None:
-        """Hand rollouts to the store; for users to filter or change them on the way."""
+        """Hand a phase's rollouts to the store; for users to filter or change them on the way."""
         self.store.push(data)
 
     def start_epoch(self) -> None:
         """Collect rollouts unless there are some, and derive what `loss` needs of them."""
         if len(self.store) == 0:
             self.make_experience(self.method.num_rollouts, self.iter_count)
-        if len(self.store) and self.store[0].advantages is None:
+        known = [float(len(self.store)), float(any(element.advantages is None for element in self.store))]
+        ranks = self.accelerator.gather(torch.tensor([known], device=self.accelerator.device)).tolist()
+        counts = [int(count) for count, _ in ranks]
+        if len(set(counts)) > 1 or 0 in counts:
+            raise UserError(f"push_to_store must leave rollouts in the store, equally many on every rank, not {counts}")
+        if any(missing for _, missing in ranks):
             self._derive_advantages()
 
     def _derive_advantages(self) -> None:
         """3: advantages by GAE, whitened over the real tokens of the whole phase on all ranks; returns."""
-        counts = self.accelerator.gather(torch.tensor([len(self.store)], device=self.accelerator.device)).tolist()
-        if len(set(counts)) > 1:
-            raise UserError(f"every rank must push the same number of rollouts to the store, not {counts}")
         r = self.store.whole()
         advantages, returns = gae(r.rewards, r.values, r.response_mask, self.method.gamma, self.method.lam)
         moments = self.accelerator.reduce(torch.stack(masked_moments(advantages, r.response_mask)), "sum")
@@ -218,7 +224,8 @@ class AcceleratePPOTrainer(AccelerateRLTrainer):
         """Before the first step ratio must be 1; after any, `target_kl` may end the phase."""
         gap = stats.get("policy/log_ratio_gap", 0.0)
         tolerance = RATIO_TOLERANCE.get(self.accelerator.mixed_precision, max(RATIO_TOLERANCE.values()))
-        if self.iter_count == 1 and gap > tolerance:
+        own = all(element.ref_logprobs is not None for element in self.store)  # not made by an override
+        if self.iter_count == 1 and gap > tolerance and own:
             self._doubt(
                 f"before the first step the training pass is {gap:.2e} nats a token away from the rollout pass "
                 f"(more than {tolerance:.0e}): this model's forward depends on how rows are batched and padded"
@@ -251,11 +258,12 @@ class AcceleratePPOTrainer(AccelerateRLTrainer):
         }
 
     def _doubt(self, message: str) -> None:
-        """A broken invariant: an error in float32, where it is exact; in 16 bit it is watched and said.
+        """A broken invariant: an error in float32, where it is exact; in fewer bits it is watched and said.
 
         So too with adapters, which may begin as something else than nothing (virtual tokens, or trained ones).
         """
-        if self.accelerator.mixed_precision == "no" and self.config.model.peft_config is None:
+        exact = self.accelerator.mixed_precision == "no" and torch.get_float32_matmul_precision() == "highest"
+        if exact and self.config.model.peft_config is None:
             raise RuntimeError(message)
         warnings.warn(message, stacklevel=2)
 

@@ -34,7 +34,9 @@ def make_accelerator(n_minibatches: int, minibatch_size: int, max_grad_norm: flo
     start_process_group()
     accelerator = Accelerator()
     plugin = accelerator.state.deepspeed_plugin
-    if plugin is not None:
+    if plugin is None:
+        accelerator.gradient_accumulation_steps = 1  # whatever the environment says: the loss is a share already
+    else:
         if plugin.zero_stage == 3:
             raise UserError("ZeRO stage 3 is not supported yet: set zero_stage to 2 in the accelerate config")
         plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = minibatch_size

@@ -133,8 +133,10 @@ class RolloutCollector:
         limit = self.method.cliprange_reward or float("inf")
         shaped = scores.tensor(made.response_mask.sum(dim=1).tolist()).clamp(-limit, limit)
         self.moments.update(all_scores.clipped(limit).totals)
-        if self.ref_mean is None or self.ref_std is None:  # the first chunk's, of all ranks
-            self.ref_mean, self.ref_std = float(self.moments.mean), float(self.moments.std)
+        if self.ref_mean is None:  # the first chunk's, of all ranks
+            self.ref_mean = float(self.moments.mean)
+        if self.ref_std is None:
+            self.ref_std = float(self.moments.std)
         if self.method.scale_reward == "running":
             shaped = shaped / float(self.moments.std)
         elif self.method.scale_reward == "ref":

@@ -125,6 +125,8 @@ def call_reward_fn(reward_fn: RewardFn, tokenizer: PreTrainedTokenizerBase, text
         raise UserError(f"reward_fn returned {len(returned)} scores for {len(texts.outputs)} samples")
     rows: Any = returned
     tensors = [_as_numbers(score, index, texts) for index, score in enumerate(rows)]
+    if all(score.shape == (1,) for score in tensors):  # what a reward model's (B, 1) logits look like
+        tensors = [score.squeeze(0) for score in tensors]
     dense = any(score.dim() == 1 for score in tensors)
     if any(score.dim() != int(dense) for score in tensors):
         raise UserError("reward_fn must return one number for each sample, or a list of numbers for each")

@@ -80,3 +80,14 @@ def test_half_precision_logits_get_half_precision_gradients() -> None:
     result = logprobs_of_tokens(logits, torch.tensor([0, 5, 10]))
     result.sum().backward()
     assert result.dtype == torch.float32 and logits.grad is not None and logits.grad.dtype == torch.bfloat16
+
+
+def test_half_precision_gradients_of_confident_tokens_keep_their_digits() -> None:
+    logits = torch.zeros(1, 50, dtype=torch.bfloat16)
+    logits[0, 7] = 12.0  # its probability is 1 − 3.0e-4
+    exact = logits.double().requires_grad_()
+    exact.log_softmax(-1)[0, 7].backward()
+    ours = logits.clone().requires_grad_()
+    logprobs_of_tokens(ours, torch.tensor([7])).sum().backward()
+    assert exact.grad is not None and ours.grad is not None
+    torch.testing.assert_close(ours.grad[0, 7].double(), exact.grad[0, 7], rtol=1e-2, atol=0)

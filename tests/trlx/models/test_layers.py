@@ -127,7 +127,7 @@ def test_the_reference_is_the_initial_policy_and_stays_it(family: str, unfrozen:
     update(policy, rows)
     with torch.no_grad():
         after = policy.response_pass(*rows.inputs(), temperature=0.7, with_reference=True)
-        logits = policy.forward_hydra(**inputs).logits
+        logits = policy.forward_hydra(**inputs)
     real = rows.response_mask
     assert torch.equal(logits, expected)
     assert torch.equal(before["ref_logprobs"], before["logprobs"])
@@ -251,7 +251,7 @@ def test_adapters_alone_train_and_the_reference_is_without_them(family: str, row
     with torch.no_grad():
         out = policy.response_pass(*rows.inputs(), with_reference=True)
         torch.testing.assert_close(
-            policy.forward_hydra(**inputs).logits, random_model(family)(**inputs).logits, atol=1e-6, rtol=0
+            policy.forward_hydra(**inputs), random_model(family)(**inputs).logits, atol=1e-6, rtol=0
         )
     assert (out["logprobs"] - out["ref_logprobs"])[rows.response_mask].abs().max().item() > 1e-2
 

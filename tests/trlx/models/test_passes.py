@@ -105,7 +105,7 @@ def test_the_whole_forward_holds_the_response_pass(family: str) -> None:
         mask = torch.cat([rows.query_mask, rows.response_mask], 1).long()
         inputs = {"input_ids": torch.cat([rows.query, rows.response], 1), "attention_mask": mask}
         first, last = rows.query.shape[1] - 1, -1
-    whole, reference = policy(**inputs), policy.forward_hydra(**inputs)
+    whole, reference = policy(**inputs), policy.forward_hydra(**inputs, return_dict=True)
     assert whole.logits.shape[:2] == whole.value.shape == reference.logits.shape[:2]
     logprobs = logprobs_of_tokens(whole.logits[:, first:last], rows.response)
     ref_logprobs = logprobs_of_tokens(reference.logits[:, first:last], rows.response)

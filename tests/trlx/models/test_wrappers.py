@@ -39,14 +39,14 @@ def whole(family: str) -> dict[str, Any]:
 @wrappers
 def test_forward_gives_an_object_or_a_tuple(family: str, wrapper: Any) -> None:
     model, inputs = wrapper.from_pretrained(random_model(family)).eval(), whole(family)
-    output = model(**inputs)
+    output = model(**inputs, return_dict=True)
     kind = Seq2SeqLMOutputWithValue if FAMILIES[family].encoder else CausalLMOutputWithValue
     assert type(output) is kind
     positions = {} if FAMILIES[family].encoder else {"position_ids": position_ids(inputs["attention_mask"])}
     assert torch.equal(output.logits, random_model(family)(**inputs, **positions).logits)
     shape = inputs["decoder_input_ids" if FAMILIES[family].encoder else "input_ids"].shape
     assert output.value.shape == shape and output.value.dtype == torch.float32
-    parts = model(**inputs, return_dict=False)
+    parts = model(**inputs)
     assert isinstance(parts, tuple)
     assert torch.equal(parts[0], output.logits) and torch.equal(parts[-1], output.value)
 
@@ -58,6 +58,7 @@ def test_forward_gives_an_object_or_a_tuple(family: str, wrapper: Any) -> None:
 def test_all_hidden_states_of_policy_and_reference(family: str, reference_first: bool, unfrozen: int) -> None:
     model, inputs = hydra(family, unfrozen), whole(family)
     calls = [model, model.forward_hydra]
+    inputs = inputs | {"return_dict": True}
     outputs = [call(**inputs, output_hidden_states=True) for call in (reversed(calls) if reference_first else calls)]
     name = "decoder_hidden_states" if FAMILIES[family].encoder else "hidden_states"
     one, other = (getattr(output, name) for output in outputs)
@@ -75,9 +76,9 @@ def test_all_hidden_states_of_policy_and_reference(family: str, reference_first:
 
 
 @torch.no_grad()
-def test_forward_hydra_gives_a_tuple_too() -> None:
+def test_forward_hydra_gives_logits_or_everything() -> None:
     model, inputs = hydra("gpt2", 1), whole("gpt2")
-    assert torch.equal(model.forward_hydra(**inputs, return_dict=False)[0], model.forward_hydra(**inputs).logits)
+    assert torch.equal(model.forward_hydra(**inputs), model.forward_hydra(**inputs, return_dict=True).logits)
 
 
 @wrappers
@@ -100,7 +101,7 @@ def test_from_config_is_random_float32_and_without_dropout(family: str, wrapper:
     model.train()
     assert torch.equal(model(**inputs).logits, model(**inputs).logits)  # dropout would differ
     if "Hydra" in wrapper.__name__:
-        assert torch.equal(model.forward_hydra(**inputs).logits, model(**inputs).logits)
+        assert torch.equal(model.forward_hydra(**inputs), model(**inputs).logits)
 
 
 @wrappers
