@@ -16,9 +16,11 @@ the shards are DeepSpeed's and read by it.
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 from collections.abc import Callable
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, cast
 
@@ -31,12 +33,20 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trlx.models.adapters import save_language_model
 from trlx.models.modeling_base import PreTrainedModelWrapper, is_head, save_heads
 from trlx.trainer.engine import Engine
+from trlx.utils.distributed import from_main_rank
 from trlx.utils.errors import UserError
-from trlx.utils.files import publish, recover, staging_path, write_json
+from trlx.utils.files import merge, publish, recover, staging_path, write_json
 
 STATE_FILE = "trainer_state.json"
 RESUME_NAME = "resume_checkpoint"
 SHARDS_SCRIPT = Path(__file__).with_name("zero_to_fp32.py")
+WEIGHT_FILES = ("model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json", "heads.safetensors")
+ADAPTER_FILES = ("adapter/adapter_config.json", "adapter/adapter_model.safetensors")
+OTHER_FILES = (  # configurations, tokenizers, chat templates, peft's model card
+    *("config.json", "generation_config.json", "tokenizer*.json", "special_tokens_map.json", "added_tokens.json"),
+    *("vocab.json", "vocab.txt", "merges.txt", "tokenizer.model", "spiece.model", "chat_template.jinja"),
+    *("additional_chat_templates", "additional_chat_templates/*.jinja", "adapter", "adapter/README.md"),
+)
 
 
 class Checkpointer:
@@ -63,8 +73,11 @@ class Checkpointer:
 
         Args:
             state: JSON-able, the same on every rank. rollouts: this rank's tensors, or None between phases.
+
+        Raises: UserError when `folder` holds something else than a checkpoint.
         """
-        folder = Path(folder)
+        folder = Path(folder).resolve()
+        from_main_rank(lambda: _refuse_other_content(folder))
         staging = staging_path(folder)
         self._on_main(lambda: _fresh(staging))
         self._save_hf_model(staging / "hf_model")
@@ -75,12 +88,19 @@ class Checkpointer:
         self._on_main(lambda: publish(staging, folder))
 
     def save_hf_model(self, folder: str | Path) -> None:
-        """Write only what `from_pretrained` reads, whole or not at all."""
-        folder = Path(folder)
-        staging = staging_path(folder)
+        """Write only what `from_pretrained` reads, and leave what else the folder holds alone.
+
+        A new folder, or one with nothing but an earlier export, is replaced as a whole. Into any other the files are
+        moved one by one, config.json last, and weights of an earlier export that this one lacks are removed.
+
+        Raises: UserError when `folder` is a file.
+        """
+        folder = Path(folder).resolve()
+        whole = from_main_rank(lambda: _may_replace(folder))
+        staging = staging_path(folder if whole else folder / "hf_model")  # a folder may be a disk of its own
         self._on_main(lambda: _fresh(staging))
         self._save_hf_model(staging)
-        self._on_main(lambda: publish(staging, folder))
+        self._on_main(lambda: publish(staging, folder) if whole else _merge_export(staging, folder))
 
     def load(self, folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor] | None]:
         """Put the model, optimizer, schedule and generators back; returns (state, this rank's rollouts or None).
@@ -169,12 +189,63 @@ def find_resumable(checkpoint_dir: str | Path) -> Path | None:
     return max(whole, key=lambda path: (read_state(path)["iter_count"], path.name == RESUME_NAME), default=None)
 
 
-def evict(checkpoint_dir: str | Path, keep: int | None) -> None:
-    """Remove the oldest `checkpoint_N` folders until `keep` are left; None keeps all. One process only."""
-    numbered = [path for path in Path(checkpoint_dir).glob("checkpoint_*") if path.name[11:].isdigit()]
-    oldest_first = sorted(numbered, key=lambda path: int(path.name[11:]))
-    for path in oldest_first[: max(0, len(oldest_first) - keep)] if keep is not None else []:
-        shutil.rmtree(path)
+def evict(checkpoint_dir: str | Path, keep: int | None, step: int | None = None) -> None:
+    """Remove the oldest `checkpoint_N` folders until `keep` are left; None keeps all. One process only.
+
+    Args:
+        step: the present one. Its checkpoint stays, and those with a higher number, which are not of this run, stay
+            and do not count; None counts all.
+    """
+    if keep is None:
+        return
+    numbers = {path: int(path.name[11:]) for path in Path(checkpoint_dir).glob("checkpoint_*") if _is_numbered(path)}
+    oldest_first = sorted((path for path in numbers if step is None or numbers[path] <= step), key=numbers.__getitem__)
+    for path in oldest_first[: max(0, len(oldest_first) - keep)]:
+        if numbers[path] != step:
+            shutil.rmtree(path)
+
+
+def _is_numbered(path: Path) -> bool:
+    return path.name[11:].isdecimal() and path.is_dir() and not path.is_symlink()
+
+
+def _refuse_other_content(folder: Path) -> None:
+    """Raise UserError unless a checkpoint may stand in the place of `folder`."""
+    _refuse_file(folder)
+    if not folder.exists() or (folder / STATE_FILE).exists():
+        return
+    # A folder of checkpoints can hold an hf_model too, but not alone.
+    if any(path.name != "hf_model" for path in folder.iterdir() if not path.name.startswith(".")):
+        raise UserError(f"{folder} holds other things than a checkpoint, which would be lost: save to a new folder")
+
+
+def _refuse_file(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file: name a folder to save to")
+
+
+def _may_replace(folder: Path) -> bool:
+    """Whether an export may stand in the place of `folder`: there is none, or it holds an earlier export alone."""
+    _refuse_file(folder)
+    if not folder.exists():
+        return True
+    names = [path.relative_to(folder).as_posix() for path in folder.rglob("*")]
+    known = (*WEIGHT_FILES, *ADAPTER_FILES, *OTHER_FILES)
+    return "config.json" in names and all(_matches(name, known) for name in names) and not os.path.ismount(folder)
+
+
+def _merge_export(staging: Path, folder: Path) -> None:
+    """Move an export into a folder that holds other things too; stale weights there would be loaded with it."""
+    new = {path.relative_to(staging) for path in staging.rglob("*")}
+    merge(staging, folder, last="config.json")
+    for path in [*folder.glob("*"), *folder.glob("adapter/*")]:
+        name = path.relative_to(folder)
+        if name not in new and path.is_file() and _matches(name.as_posix(), (*WEIGHT_FILES, *ADAPTER_FILES)):
+            path.unlink()
+
+
+def _matches(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatch(name, pattern) and name.count("/") == pattern.count("/") for pattern in patterns)
 
 
 def _fresh(folder: Path) -> None:

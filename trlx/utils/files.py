@@ -61,6 +61,25 @@ def publish(staging: str | Path, path: str | Path) -> None:
         shutil.rmtree(old)
 
 
+def merge(staging: str | Path, path: str | Path, last: str) -> None:
+    """Flush `staging` and move its files one by one into the folder `path`, whose other files stay; remove `staging`.
+
+    Each file is the old or the new one at any time, the folder as a whole is not.
+
+    Args:
+        staging: on the same disk as `path`. last: name of the file that is moved after all others.
+    """
+    staging, path = Path(staging), Path(path)
+    fsync_tree(staging)
+    names = [item.relative_to(staging) for item in sorted(staging.rglob("*")) if not item.is_dir()]
+    for name in sorted(names, key=lambda name: name == Path(last)):
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        os.replace(staging / name, path / name)
+    for folder in {(path / name).parent for name in names} | {path}:
+        fsync_tree_top(folder)
+    shutil.rmtree(staging)
+
+
 def recover(path: str | Path) -> None:
     """Put back what a kill in the middle of `publish` left aside."""
     path = Path(path)
