@@ -13,11 +13,13 @@ from accelerate.utils import gather_object
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-from tqdm.auto import tqdm
+from torch import Tensor
 
 from trlx.pipeline.offline_pipeline import PromptPipeline
 from trlx.trainer.responder import Responder
 from trlx.trainer.scoring import RewardFn, Texts, call_reward_fn, on_main_rank
+from trlx.utils.errors import UserError
+from trlx.utils.logging import tqdm
 
 SHOWN = 3
 
@@ -99,16 +101,40 @@ class Evaluator:
             columns["reward"] = rewards
             stats["reward/mean"], stats["reward/std"] = float(np.mean(rewards)), float(np.std(rewards))
         if self.metric_fn is not None:
-            metrics = self.metric_fn(
-                samples=texts.samples, prompts=texts.prompts, outputs=texts.outputs, **texts.metadata
-            )
-            for name, values in metrics.items():
-                array = np.asarray(values, dtype=float)
-                stats[f"metrics/{name}"] = float(array.mean())
+            for name, array in call_metric_fn(self.metric_fn, texts).items():
+                stats[f"metrics/{name}"] = float(array.mean()) if array.size else float("nan")
                 if array.shape == (len(texts.outputs),):
                     columns[name] = array
         stats["time/metric"] = time.perf_counter() - start
         return pd.DataFrame(columns), stats
+
+
+def call_metric_fn(metric_fn: Callable[..., Any], texts: Texts) -> dict[str, np.ndarray]:
+    """{name: float64 array, () of a number or (N,) of a list of them}; N need not be the number of responses.
+
+    Raises: UserError when the metric function returns anything else.
+    """
+    returned = metric_fn(samples=texts.samples, prompts=texts.prompts, outputs=texts.outputs, **texts.metadata)
+    if not isinstance(returned, (Mapping, pd.DataFrame, pd.Series)):
+        raise UserError(f"metric_fn must return a dict {{name: list of numbers or number}}, not {_short(returned)}")
+    return {name: _as_numbers(name, values) for name, values in returned.items()}
+
+
+def _as_numbers(name: Any, values: Any) -> np.ndarray:
+    try:
+        array = np.asarray(values.detach().cpu().double() if isinstance(values, Tensor) else values)
+        items = array.ravel().tolist()  # float() alone would read "1.5", and numpy None as not-a-number
+        if any(isinstance(item, (str, bytes)) for item in items):
+            raise TypeError
+        return np.array([float(item) for item in items]).reshape(array.shape)
+    except (TypeError, ValueError, RuntimeError):
+        message = f"metric_fn must give '{name}' a list of numbers or a number, not {_short(values)}"
+        raise UserError(message) from None
+
+
+def _short(value: Any) -> str:
+    text = " ".join(repr(value).split())
+    return text if len(text) < 60 else f"{text[:60]}..."
 
 
 def show(table: pd.DataFrame, title: str, stats: Mapping[str, float]) -> None:
