@@ -9,6 +9,8 @@ from tiny_engine import ppo_config, random_model
 from tiny_runs import logged, make_trainer, moved, run, run_until, weights
 from transformers import AutoModelForCausalLM
 
+from trlx.utils.errors import UserError
+
 pytest.importorskip("peft", reason="adapters need peft")
 
 LORA = {"peft_type": "LORA", "r": 4, "target_modules": ["q_proj", "v_proj"]}
@@ -106,3 +108,9 @@ def test_a_resumed_run_equals_one_that_never_stopped(tmp_path: Path, tokenizer_f
 def test_num_layers_unfrozen_is_said_to_have_no_effect(tmp_path: Path, tokenizer_folder: str) -> None:
     with pytest.warns(UserWarning, match="num_layers_unfrozen has no effect with peft_config"):
         make_trainer(adapted(tmp_path / "run", tokenizer_folder, LORA, model__num_layers_unfrozen=2))
+
+
+def test_an_adapter_of_a_tied_head_is_refused(tmp_path: Path, tokenizer_folder: str) -> None:
+    lora = {"peft_type": "LORA", "r": 2, "target_modules": ["lm_head", "q_proj"]}
+    with pytest.raises(UserError, match="tied to the input embeddings"):
+        run(ppo_config(tmp_path, tokenizer_folder, model__peft_config=lora))

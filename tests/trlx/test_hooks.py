@@ -16,6 +16,7 @@ from trlx.data.ppo_types import PPORLElement
 from trlx.models.modeling_ppo import AutoModelForCausalLMWithHydraValueHead
 from trlx.trainer import register_trainer
 from trlx.trainer.accelerate_ppo_trainer import AcceleratePPOTrainer
+from trlx.utils.errors import UserError
 from trlx.utils.modeling import logprobs_of_labels
 
 
@@ -100,7 +101,7 @@ def test_every_hook_in_its_place(tmp_path: Path, tokenizer_folder: str) -> None:
     one_pass = ["create_train_dataloader", *step, *step, "post_backward_callback"]
 
     def experience(iter_count: int) -> list[Any]:
-        return [("make_experience", 9, iter_count), ("push_to_store", 8), ("push_to_store", 8)]
+        return [("make_experience", 9, iter_count), ("push_to_store", 16)]
 
     assert trainer.calls == [
         *("get_arch", "setup_optimizer", "setup_scheduler", "add_prompt_pipeline", "add_eval_pipeline"),
@@ -298,3 +299,14 @@ def test_generation_is_that_of_the_policy_in_training(tmp_path: Path, tokenizer_
     assert trainer.generate(ids).tolist() == [[5, 6] + [42] * 8]
     trainer.make_experience(8)
     assert all(row.response_tensor.tolist() == [42] * 8 for row in trainer.store)
+
+
+@register_trainer
+class Picky(AcceleratePPOTrainer):
+    def push_to_store(self, data: Any) -> None:
+        """Nothing is good enough."""
+
+
+def test_an_empty_store_is_said(tmp_path: Path, tokenizer_folder: str) -> None:
+    with pytest.raises(UserError, match=r"push_to_store must leave rollouts in the store.*not \[0\]"):
+        run(ppo_config(tmp_path, tokenizer_folder, train__trainer="Picky"))

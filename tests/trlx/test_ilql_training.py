@@ -145,13 +145,13 @@ def test_checkpoint(tmp_path: Path, tokenizer_folder: str) -> None:
     ids = torch.randint(1, VOCAB, (2, 6))
     plain = AutoModelForCausalLM.from_pretrained(folder)
     with torch.no_grad():
-        assert torch.equal(plain(ids).logits, trainer.policy(ids).logits)
+        torch.testing.assert_close(plain(ids).logits, trainer.policy(ids).logits, atol=1e-5, rtol=1e-5)
     heads = load_file(folder / "heads.safetensors")
     kept = weights(trainer)
     assert {name for name in kept if name.startswith("ilql_heads.")} == set(heads)
     assert all(torch.equal(kept[name], value) for name, value in heads.items())
     again = AutoModelForCausalLMWithILQLHeads.from_pretrained(str(folder))
-    assert torch.equal(again(ids)[2][0], trainer.unwrapped_model(ids)[2][0])
+    torch.testing.assert_close(again(ids)[2][0], trainer.unwrapped_model(ids)[2][0], atol=1e-5, rtol=1e-5)
     fresh = AccelerateILQLTrainer(ilql_config(tmp_path / "new", tokenizer_folder, model__model_path=str(folder)))
     assert torch.equal(fresh.unwrapped_model(ids)[1][0], trainer.unwrapped_model(ids)[1][0])  # heads go on too
 

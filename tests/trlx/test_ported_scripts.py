@@ -147,7 +147,7 @@ def test_the_references_lm_head_makes_its_logits(family: str, unfrozen: int) -> 
     inputs = {"input_ids": torch.tensor([[2, 3, 4]])}
     if policy.bare.config.is_encoder_decoder:
         inputs["decoder_input_ids"] = torch.tensor([[1, 5]])
-    logits = policy.forward_hydra(**inputs).logits
+    logits = policy.forward_hydra(**inputs)
     for parameter in policy.base_model.parameters():
         parameter.add_(torch.ones_like(parameter) * parameter.requires_grad)
     states: list[Tensor] = []

@@ -78,8 +78,13 @@ def test_dense_scores_are_the_rewards_token_by_token(tmp_path: Path, tokenizer_f
 
 
 def test_short_dense_scores_are_filled_with_0(tmp_path: Path, tokenizer_folder: str) -> None:
-    for row in ragged(tmp_path, tokenizer_folder, lambda outputs, **_: [[2.0]] * len(outputs)).store:
-        assert row.rewards.tolist() == [2.0] + [0.0] * (len(row.rewards) - 1)
+    for row in ragged(tmp_path, tokenizer_folder, lambda outputs, **_: [[2.0, 1.0]] * len(outputs)).store:
+        assert row.rewards.tolist() == ([2.0, 1.0] + [0.0] * len(row.rewards))[: len(row.rewards)]
+
+
+def test_scores_of_one_number_each_are_no_dense_ones(tmp_path: Path, tokenizer_folder: str) -> None:
+    for row in ragged(tmp_path, tokenizer_folder, lambda outputs, **_: torch.full((len(outputs), 1), 2.0)).store:
+        assert row.rewards.tolist() == [0.0] * (len(row.rewards) - 1) + [2.0]
 
 
 @pytest.mark.parametrize(

@@ -140,20 +140,30 @@ def refuse_sweep(gen_kwargs: Mapping[str, Any]) -> None:
             )
 
 
-def warn_of_cuts(gen_kwargs: Mapping[str, Any]) -> None:
-    """Warn when tokens are sampled from a cut distribution while log-probabilities of the uncut one are recorded."""
-    if gen_kwargs.get("do_sample") and (gen_kwargs.get("top_k") or (gen_kwargs.get("top_p") or 1.0) < 1.0):
+def warn_of_cuts(gen_kwargs: Mapping[str, Any], masked: bool = False) -> None:
+    """Warn when tokens are sampled from another distribution than the one whose log-probabilities PPO trains on.
+
+    Args:
+        masked: whether a logit mask forbids tokens besides.
+    """
+    cuts = [name for name in ("top_k", "top_p") if gen_kwargs.get(name) not in (None, 0, 1, 1.0)]
+    cuts += [name for name in sorted(effective_options(gen_kwargs) - PLAIN) if name != "num_beams"]
+    cuts += ["logit_mask"] if masked else []
+    if gen_kwargs.get("do_sample") and cuts:
         warnings.warn(
-            "top_k / top_p cut the distribution that is sampled; PPO's log-probabilities are of the uncut one",
+            f"{' / '.join(cuts)} change the distribution that is sampled; PPO's log-probabilities are of the uncut one",
             stacklevel=3,
         )
 
 
+def effective_options(gen_kwargs: Mapping[str, Any]) -> set[str]:
+    """The names of the options that have an effect."""
+    return {name for name, value in gen_kwargs.items() if value is not None and value != NEUTRAL.get(name, _NO_VALUE)}
+
+
 def is_plain(gen_kwargs: Mapping[str, Any]) -> bool:
     """Whether our own loop does all that is asked for, a limit included."""
-    effective = {
-        name for name, value in gen_kwargs.items() if value is not None and value != NEUTRAL.get(name, _NO_VALUE)
-    }
+    effective = effective_options(gen_kwargs)
     limited = {"max_new_tokens", "max_length"} & effective
     return bool(limited) and effective <= PLAIN | _PROCESSORS.keys()
 

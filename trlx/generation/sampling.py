@@ -78,7 +78,7 @@ def generate(
     if input_ids.shape[1] == 0:
         raise UserError("prompts without tokens cannot be continued: give each at least a beginning-of-sequence token")
     if with_logprobs:
-        warn_of_cuts(gen_kwargs)
+        warn_of_cuts(gen_kwargs, masked=logit_mask is not None)
     if logit_mask is not None:
         logit_mask = _whole_mask(logit_mask.to(input_ids.device), without_adapters(model))
     with _evaluating(model):

@@ -49,7 +49,14 @@ def add_adapters(model: Any, peft_config: Any) -> Any:
         return model
     config = copy.deepcopy(read_peft_config(peft_config))
     config.task_type = config.task_type or ("SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM")
-    return _with_positions(_peft().get_peft_model(model, config))
+    adapted = _peft().get_peft_model(model, config)
+    head = bare_model(adapted).get_output_embeddings()
+    if model.config.get_text_config().tie_word_embeddings and any(p.requires_grad for p in head.parameters()):
+        raise UserError(
+            "model.peft_config adapts the output embeddings, which are tied to the input embeddings, so the adapter "
+            "could not be merged: leave them out of target_modules"
+        )
+    return _with_positions(adapted)
 
 
 def load_adapters(source: str | os.PathLike[str], load: Callable[[Any], Any]) -> Any:

@@ -378,8 +378,13 @@ class AccelerateRLTrainer(BaseRLTrainer):
         self.checkpointer.save_hf_model(directory or Path(self.config.train.checkpoint_dir) / "hf_model")
 
     def load(self, directory: str | None = None) -> None:
-        """Go on from a checkpoint: weights, optimizer, schedule, generators, and the method's own state."""
-        self.load_state_dict(*self.checkpointer.load(directory or self.config.train.checkpoint_dir))
+        """Go on from a checkpoint: weights, optimizer, schedule, generators, and the method's own state.
+
+        Args:
+            directory: the checkpoint; None for the newest in `checkpoint_dir`.
+        """
+        found = directory or find_resumable(self.config.train.checkpoint_dir) or self.config.train.checkpoint_dir
+        self.load_state_dict(*self.checkpointer.load(found))
 
     def resume(self, source: str) -> None:
         """`load` a checkpoint by path, or the newest in `checkpoint_dir` for "auto".

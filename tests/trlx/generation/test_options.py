@@ -61,9 +61,9 @@ def test_impossible_values(options: dict[str, Any], message: str) -> None:
 
 def test_cuts_warn_where_logprobs_are_recorded() -> None:
     model, (ids, mask) = random_model("llama"), left_pad([[5, 6, 7]], EOS)
-    for cut in ({"top_k": 5}, {"top_p": 0.9}):
+    for cut in ({"top_k": 5}, {"top_p": 0.9}, {"suppress_tokens": [9]}):
         settings = {"max_new_tokens": 2, "do_sample": True, **cut}
-        with pytest.warns(UserWarning, match="top_k / top_p cut"):
+        with pytest.warns(UserWarning, match=f"{next(iter(cut))} change the distribution"):
             generate(model, ids, mask, settings, EOS, EOS, with_logprobs=True)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
