@@ -315,7 +315,7 @@ class AccelerateRLTrainer(BaseRLTrainer):
                 self._saved = step
                 self.save()
             if self.accelerator.is_main_process:
-                evict(train.checkpoint_dir, train.keep_checkpoints)
+                evict(train.checkpoint_dir, train.keep_checkpoints, step)
         elif train.resume_interval and train.save_optimizer and step % train.resume_interval == 0:
             self.save(str(Path(train.checkpoint_dir) / RESUME_NAME))
 

@@ -274,12 +274,14 @@ class AcceleratePPOTrainer(AccelerateRLTrainer):
             "moments": vars(self.running_moments).copy(),
             "prompt_position": self.sampler.position if self.sampler else 0,
             "collector": self.collector.state_dict() if self.collector else None,
+            "rollout_log": self.rollout_log.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any], tensors: dict[str, Tensor] | None) -> None:
         super().load_state_dict(state, tensors)
         self.kl_ctl.value, self.mean_kl = state["kl_coef"], state["mean_kl"]
         vars(self.running_moments).update(state["moments"])
+        self.rollout_log.load_state_dict(state["rollout_log"])
         if self.sampler is not None and self.collector is not None and state["collector"] is not None:
             self.sampler.position = state["prompt_position"]
             self.collector.load_state_dict(state["collector"])
