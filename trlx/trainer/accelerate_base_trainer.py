@@ -7,7 +7,6 @@ A method supplies the model (`get_arch`), the data (`make_experience`, `create_t
 from __future__ import annotations
 
 import copy
-import functools
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -26,11 +25,11 @@ from trlx.pipeline import MiniBatchIterator
 from trlx.pipeline.offline_pipeline import PromptPipeline
 from trlx.trainer import BaseRLTrainer, register_trainer
 from trlx.trainer.checkpointer import RESUME_NAME, Checkpointer, evict, find_resumable
-from trlx.trainer.engine import Engine, make_accelerator, synchronise
+from trlx.trainer.engine import Engine, make_accelerator
 from trlx.trainer.evaluator import Evaluator
 from trlx.trainer.responder import Responder
 from trlx.trainer.setup import base_model_of, minibatches_of, tokenizer_of, tracker_of
-from trlx.trainer.statistics import pool
+from trlx.trainer.step import run_step
 from trlx.utils.errors import UserError
 from trlx.utils.logging import tqdm
 from trlx.utils.optimizers import make_optimizer, make_scheduler
@@ -259,37 +258,12 @@ class AccelerateRLTrainer(BaseRLTrainer):
 
     def train_step(self, microbatches: list[Any]) -> dict[str, float]:
         """One optimizer step on this rank's microbatches; logs and returns its statistics over all ranks."""
-        start, clock = time.perf_counter(), {"forward": 0.0}
-        weights = [self.loss_weight(part).detach().double() for part in microbatches]
-        total, most = self._totals(weights)
-        collected: list[tuple[Tensor, dict[str, Any]]] = []
-
-        def share(part: Any, weight: Tensor) -> Tensor:
-            before = time.perf_counter()
-            loss, stats = self.loss(part)
-            if len(collected) < len(microbatches):  # those that are repeated are known already
-                collected.append((weight, {"losses/total_loss": loss.detach(), **stats}))
-            synchronise(self.accelerator.device)
-            clock["forward"] += time.perf_counter() - before
-            # Without weight a loss may be 0/0, and has no say.
-            return loss * (weight / total).to(loss.dtype) if weight > 0 else loss.nan_to_num() * 0
-
-        # Ranks with fewer microbatches repeat one without weight, so that none waits for another.
-        missing = most - len(microbatches)
-        parts = list(zip(microbatches, weights, strict=True)) + [(microbatches[-1], weights[-1] * 0)] * missing
+        start = time.perf_counter()
         rates = [float(rate) for rate in self.scheduler.get_last_lr()]  # those that this step uses
         self.model.train()  # every dropout is 0; this lets gradient checkpointing work
-        norm = self.engine.optimizer_step([functools.partial(share, *each) for each in parts])
-        synchronise(self.accelerator.device)
-        times = {"time/forward": clock["forward"], "time/backward": time.perf_counter() - start - clock["forward"]}
-        stats = {
-            **pool(self.accelerator, collected),
-            **{f"learning_rate_group_{i}": rate for i, rate in enumerate(rates)},
-            **times,
-            "gradient_norm": norm,
-            "skipped_steps": float(self.engine.skipped),
-            "time/step": time.perf_counter() - start,
-        }
+        stats = run_step(self.engine, self.loss, self.loss_weight, microbatches)
+        stats |= {f"learning_rate_group_{i}": rate for i, rate in enumerate(rates)}
+        stats["time/step"] = time.perf_counter() - start
         self.iter_count += 1
         self.check_step(stats)
         self.tracker.log(stats, self.iter_count)
@@ -298,12 +272,6 @@ class AccelerateRLTrainer(BaseRLTrainer):
 
     def check_step(self, stats: dict[str, float]) -> None:
         """Look at an optimizer step's statistics before they are logged; may add to them."""
-
-    def _totals(self, weights: list[Tensor]) -> tuple[Tensor, int]:
-        """(the weights of all microbatches and ranks, at least 1; the most microbatches of any rank)."""
-        mine = torch.stack([torch.stack(weights).sum(), weights[0].new_tensor(len(weights))])
-        everyone = self.accelerator.gather(mine.unsqueeze(0))
-        return everyone[:, 0].sum().clamp(min=1), int(everyone[:, 1].max())
 
     def _after_step(self, last: bool) -> None:
         train, step = self.config.train, self.iter_count
