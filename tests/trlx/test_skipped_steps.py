@@ -1,14 +1,16 @@
 """A gradient that is not finite changes nothing; too many of them end the run. (Two ranks: `test_two_ranks`.)"""
 
+import dataclasses
 import math
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 import torch
-from tiny_engine import ppo_config
+from tiny_engine import EOS, make_rollouts, ppo_config
 from tiny_runs import logged, make_trainer, moved, run, weights
 
+from trlx.data.ppo_types import collate
 from trlx.trainer import register_trainer
 from trlx.trainer.accelerate_ppo_trainer import AcceleratePPOTrainer
 from trlx.trainer.engine import PATIENCE
@@ -63,3 +65,28 @@ def test_too_many_in_a_row_end_the_run(tmp_path: Path, tokenizer_folder: str) ->
         trainer.train_step(next(batches))
     with pytest.raises(RuntimeError, match=f"not finite in {PATIENCE} optimizer steps in a row"):
         trainer.train_step(next(batches))
+
+
+@register_trainer
+class OnlyMeans(AcceleratePPOTrainer):
+    """Its loss of a microbatch without tokens is 0/0."""
+
+    def loss(self, batch: Any) -> Any:
+        loss, stats = super().loss(batch)
+        return (loss * math.nan if self.loss_weight(batch) == 0 else loss), stats
+
+
+def test_microbatches_without_tokens_have_no_say(tmp_path: Path, tokenizer_folder: str) -> None:
+    config = ppo_config(tmp_path, tokenizer_folder, train__minibatch_size=4)
+    trainer = make_trainer(config, OnlyMeans)
+    trainer.iter_count = 1  # the rollouts are invented, so ratio 1 is not to be expected
+    batch = collate(make_rollouts(8), EOS)
+    empty = dataclasses.replace(batch, response_mask=torch.zeros_like(batch.response_mask))
+    before = weights(trainer)
+    nothing = trainer.train_step([empty.rows(slice(4))])
+    assert nothing["gradient_norm"] == 0.0 and nothing["skipped_steps"] == 0.0
+    alone = trainer.train_step([batch.rows(slice(4))])
+    beside = trainer.train_step([batch.rows(slice(4)), empty.rows(slice(4))])
+    assert beside["skipped_steps"] == 0.0 and moved(before, trainer)
+    assert alone["losses/total_loss"] == pytest.approx(alone["losses/policy_loss"] + alone["losses/value_loss"])
+    assert beside["returns/mean"] == pytest.approx(alone["returns/mean"])  # over the same tokens
