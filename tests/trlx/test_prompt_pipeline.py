@@ -8,6 +8,7 @@ from transformers import PreTrainedTokenizerFast
 from trlx.pipeline import MiniBatchIterator, get_pipeline
 from trlx.pipeline.offline_pipeline import PromptPipeline
 from trlx.utils.errors import UserError
+from trlx.utils.pretrained import load_tokenizer
 
 
 @pytest.fixture
@@ -110,3 +111,9 @@ def test_pipelines_are_found_by_name_in_any_case() -> None:
     assert get_pipeline("promptpipeline") is PromptPipeline
     with pytest.raises(UserError, match="did you mean 'promptpipeline'"):
         get_pipeline("PromtPipeline")
+
+
+def test_all_prompts_as_trlx_gives_them(tokenizer_folder: str) -> None:
+    pipeline = PromptPipeline([{"prompt": "ab", "n": 1}, {"prompt": "c", "n": 2}], 9, load_tokenizer(tokenizer_folder))
+    assert [row["n"] for row in pipeline.prompts] == [1, 2]
+    assert [len(row["input_ids"]) for row in pipeline.prompts] == [2, 1]

@@ -58,6 +58,11 @@ class PromptBatch(Mapping[str, Any]):
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries())
 
+    @property
+    def prompts(self) -> list[dict[str, Any]]:
+        """All prompts, as `pipeline[i]` gives them."""
+        return [self[index] for index in range(len(self))]
+
     def __len__(self) -> int:
         """The number of prompts, B."""
         return len(self.texts)
