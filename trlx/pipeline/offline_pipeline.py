@@ -58,11 +58,6 @@ class PromptBatch(Mapping[str, Any]):
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries())
 
-    @property
-    def prompts(self) -> list[dict[str, Any]]:
-        """All prompts, as `pipeline[i]` gives them."""
-        return [self[index] for index in range(len(self))]
-
     def __len__(self) -> int:
         """The number of prompts, B."""
         return len(self.texts)
@@ -127,6 +122,11 @@ class PromptPipeline(BasePipeline):
         ids = self.token_ids[index]
         metadata = {name: self.rows[index][name] for name in self.metadata_names}
         return {"input_ids": ids, "attention_mask": [1] * len(ids), **metadata}
+
+    @property
+    def prompts(self) -> list[dict[str, Any]]:
+        """All prompts, as `pipeline[i]` gives them."""
+        return [self[index] for index in range(len(self))]
 
     def __len__(self) -> int:
         return len(self.rows)
