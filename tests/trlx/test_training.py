@@ -108,7 +108,9 @@ def test_hf_model_reloads_with_equal_logits(tmp_path: Path, tokenizer_folder: st
     assert all(torch.equal(value, trainer.policy.state_dict()[name]) for name, value in model.state_dict().items())
     with torch.no_grad():  # the trainer computes GELU in one pass, which rounds otherwise
         torch.testing.assert_close(model.eval()(ids).logits, trainer.policy.eval()(ids).logits, atol=1e-5, rtol=1e-5)
-    assert AutoTokenizer.from_pretrained(folder)("ab")["input_ids"] == trainer.tokenizer("ab")["input_ids"]
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    assert tokenizer("ab")["input_ids"] == trainer.tokenizer("ab")["input_ids"]
+    assert tokenizer.get_vocab() == AutoTokenizer.from_pretrained(tokenizer_folder).get_vocab()
     assert AutoModelForCausalLM.from_pretrained(tmp_path / "best_checkpoint" / "hf_model").dtype == torch.float32
 
 

@@ -15,6 +15,7 @@ the shards are DeepSpeed's and read by it.
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import random
@@ -134,7 +135,7 @@ class Checkpointer:
             save_language_model(self.policy, folder, weights)
             save_heads(folder, heads)
             _declare_float32(folder / "config.json")
-            self.tokenizer.save_pretrained(folder)
+            _without_strange_separator(self.tokenizer).save_pretrained(folder)
         self.accelerator.wait_for_everyone()
 
     def _save_training_state(self, staging: Path, tag: str, rollouts: dict[str, Tensor] | None) -> None:
@@ -251,6 +252,17 @@ def _matches(name: str, patterns: tuple[str, ...]) -> bool:
 def _fresh(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+
+
+def _without_strange_separator(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """The tokenizer as it was loaded: the text that stands between prompt and output in a sample is no token of its own,
+    and would become one, beyond the model's embeddings, when the saved tokenizer is loaded.
+    """
+    if tokenizer.sep_token is None or tokenizer.sep_token in tokenizer.get_vocab():
+        return tokenizer
+    plain = copy.deepcopy(tokenizer)
+    plain.sep_token = None
+    return plain
 
 
 def _declare_float32(config_file: Path) -> None:
