@@ -255,8 +255,10 @@ def _fresh(folder: Path) -> None:
 
 
 def _without_strange_separator(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
-    """The tokenizer as it was loaded: the text that stands between prompt and output in a sample is no token of its own,
-    and would become one, beyond the model's embeddings, when the saved tokenizer is loaded.
+    """The tokenizer as it was loaded.
+
+    The text that stands between prompt and output in a sample is no token of its own; saved, it would become one beyond
+    the model's embeddings when the tokenizer is loaded again.
     """
     if tokenizer.sep_token is None or tokenizer.sep_token in tokenizer.get_vocab():
         return tokenizer
