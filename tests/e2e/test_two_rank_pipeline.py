@@ -73,7 +73,8 @@ def test_trainer_stages_had_two_ranks_with_different_data(root: Path, stage: str
 def test_ppo_had_two_ranks_with_different_prompts(root: Path) -> None:
     prompts = []
     for rank in range(2):
-        lines = (root / "rollouts" / f"phase_00000_rank_{rank}.jsonl").read_text().splitlines()
+        (path,) = (root / "rollouts").glob(f"run-*/epoch-00000-rank-{rank}.jsonl")
+        lines = path.read_text().splitlines()
         prompts.append({json.loads(line)["prompt"] for line in lines})
     assert all(len(seen) == 8 for seen in prompts)
     assert not prompts[0] & prompts[1]
@@ -116,6 +117,7 @@ def test_ppo_moved_the_top_layers_and_nothing_below(root: Path) -> None:
 def test_tables_csvs_and_results(root: Path) -> None:
     results = json.loads((root / "results.json").read_text())
     assert set(results["models"]) == {"sft", "ppo"}
+    assert results["models"]["ppo"]["kl"]["k1"]["n"] == 6  # one vocabulary: the exported tokenizer has no token more
     for name in ("sft", "ppo"):
         rows = read_samples(root / "metadata" / f"{name}_with_reward_scores_sample.csv")
         assert len(rows) == 12 and all(row.gold_pred is not None for row in rows)
