@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,28 +22,23 @@ from trlx.generation.kept_states import KeptStates
 from trlx.generation.options import DecodingOptions, is_plain
 from trlx.generation.records import Generated
 from trlx.generation.stopping import StopSequences
+from trlx.utils.peft_models import bare_model, learns_a_prompt
 
 # Prompts are read this many tokens at a time on a CPU, so that a layer's intermediate results stay in its caches.
 SLICE_TOKENS = 2048
 
 
-def without_adapters(model: Any) -> PreTrainedModel:
-    """transformers' model inside a peft model, whose own `forward` hides its arguments; any other model itself."""
-    peft = sys.modules.get("peft")  # a peft model cannot exist before peft is imported
-    return model.get_base_model() if peft is not None and isinstance(model, peft.PeftModel) else model
-
-
 def suits(model: PreTrainedModel, gen_kwargs: Mapping[str, Any]) -> bool:
     """Whether our own loop decodes: a decoder that reads its inputs the common way, a cache that rows can leave,
     plain options. Everything else goes through transformers' `generate`."""
-    base = without_adapters(model)
+    base = bare_model(model)
     model_class: Any = type(base)
     return (
         is_plain(gen_kwargs)
         and not base.config.is_encoder_decoder
         and model_class.prepare_inputs_for_generation is GenerationMixin.prepare_inputs_for_generation
         and "past_key_values" in inspect.signature(base.forward).parameters
-        and not learns_prompts(model)
+        and not learns_a_prompt(model)
         and rows_can_leave(growing_cache(base, 1))
     )
 
@@ -135,7 +129,7 @@ class _ActiveRows:
         kept: KeptStates | None = None,
     ):
         self.model, self.input_ids, self.kept = model, input_ids, kept
-        base = without_adapters(model)
+        base = bare_model(model)
         arguments = inspect.signature(base.forward).parameters
         self.takes_positions = "position_ids" in arguments
         self.last_only = {"logits_to_keep": 1} if "logits_to_keep" in arguments else {}
@@ -162,7 +156,7 @@ class _ActiveRows:
         order = starts.argsort(stable=True)
         for rows in order.split(rows_at_once):
             start = int(starts[rows].min())
-            part = DynamicCache(config=without_adapters(self.model).config)
+            part = DynamicCache(config=bare_model(self.model).config)
             part_mask = mask[rows, start:]
             logits.append(self._forward(self.input_ids[rows, start:], part_mask, position_ids(part_mask), part, rows))
             place(self.cache, rows, part, len(mask), self.length)
@@ -203,9 +197,3 @@ def _fill_holes(going_on: Tensor, count: int) -> Tensor:
     order = torch.arange(count, device=going_on.device)
     order[~going_on[:count]] = going_on[count:].nonzero().squeeze(1) + count
     return order
-
-
-def learns_prompts(model: Any) -> bool:
-    """Whether a peft model puts learned tokens before the prompt, which lengthen the cache and the mask."""
-    peft = sys.modules.get("peft")
-    return peft is not None and isinstance(model, peft.PeftModel) and model.active_peft_config.is_prompt_learning

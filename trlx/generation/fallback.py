@@ -18,11 +18,11 @@ from transformers import (
 
 from trlx.functional.logprobs import logprobs_of_tokens
 from trlx.functional.masking import response_mask
-from trlx.generation.decoding import learns_prompts
 from trlx.generation.options import end_token_ids
 from trlx.generation.records import Generated
 from trlx.generation.stopping import StopSequences
 from trlx.utils.errors import UserError
+from trlx.utils.peft_models import learns_a_prompt
 
 
 class _SampledLogprobs(LogitsProcessor):
@@ -124,7 +124,7 @@ def _cache(model: PreTrainedModel, config: GenerationConfig) -> dict[str, Any]:
     fewer layers than the decoder."""
     if not model.config.is_encoder_decoder or not config.use_cache or config.cache_implementation is not None:
         return {}
-    if learns_prompts(model):  # peft fills a cache itself
+    if learns_a_prompt(model):  # peft fills a cache itself
         return {}
     return {"past_key_values": EncoderDecoderCache(DynamicCache(), DynamicCache())}
 

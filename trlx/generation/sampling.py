@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from trlx.functional.padding import left_pad
-from trlx.generation.decoding import decode, suits, without_adapters
+from trlx.generation.decoding import decode, suits
 from trlx.generation.fallback import decode_by_transformers
 from trlx.generation.options import (
     check_gen_kwargs,
@@ -29,6 +29,7 @@ from trlx.generation.options import (
 from trlx.generation.records import Generated, GeneratedText
 from trlx.generation.stopping import StopSequences
 from trlx.utils.errors import UserError
+from trlx.utils.peft_models import bare_model
 
 __all__ = [
     "Generated",
@@ -80,7 +81,7 @@ def generate(
     if with_logprobs:
         warn_of_cuts(gen_kwargs, masked=logit_mask is not None)
     if logit_mask is not None:
-        logit_mask = _whole_mask(logit_mask.to(input_ids.device), without_adapters(model))
+        logit_mask = _whole_mask(logit_mask.to(input_ids.device), bare_model(model))
     with _evaluating(model):
         if suits(model, gen_kwargs):
             options = read_options(gen_kwargs, input_ids.shape[1], eos_token_id, pad_token_id, input_ids.device)

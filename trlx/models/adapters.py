@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from trlx.functional.masking import position_ids
 from trlx.utils.errors import MissingPackageError, UserError, nearest
+from trlx.utils.peft_models import bare_model, is_adapted, learns_a_prompt
 
 ADAPTER_FILE = "adapter_config.json"
 
@@ -86,21 +87,6 @@ def _count_positions(_: nn.Module, args: tuple[Any, ...], given: dict[str, Any])
     if isinstance(mask, Tensor) and mask.dim() == 2 and tokens is not None:
         given["position_ids"] = position_ids(mask)[:, -tokens.shape[1] :]
     return args, given
-
-
-def is_adapted(model: nn.Module) -> bool:
-    """Whether the model is peft's."""
-    return type(model).__module__.partition(".")[0] == "peft"
-
-
-def bare_model(model: Any) -> Any:
-    """transformers' own model within peft's wrapper (with the adapters in its layers), or the model itself."""
-    return model.get_base_model() if is_adapted(model) else model
-
-
-def learns_a_prompt(model: Any) -> bool:
-    """Whether the adapters are virtual tokens before the prompt rather than weights in the layers."""
-    return is_adapted(model) and model.active_peft_config.is_prompt_learning
 
 
 def save_language_model(model: Any, folder: str | os.PathLike[str], state_dict: Mapping[str, Tensor]) -> None:

@@ -19,8 +19,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoModelForSeq2SeqLM, PreTrainedConfig, PreTrainedModel
 
-from trlx.models.adapters import add_adapters, bare_model, is_adapted, load_adapters
+from trlx.models.adapters import add_adapters, load_adapters
 from trlx.utils.errors import UserError
+from trlx.utils.peft_models import bare_model, is_adapted
 from trlx.utils.pretrained import load_model, pop_dtype, without_dropout
 
 HEADS_FILE = "heads.safetensors"

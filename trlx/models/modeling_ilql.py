@@ -17,11 +17,11 @@ from trlx.data.ilql_config import ILQLConfig
 from trlx.data.ilql_types import ILQLBatch, ILQLSeq2SeqBatch
 from trlx.functional.ilql import at_positions
 from trlx.functional.masking import position_ids as positions_of
-from trlx.models.adapters import bare_model, learns_a_prompt
 from trlx.models.branches import freeze_bottom, head_inputs
 from trlx.models.ilql_heads import ILQLHeads
 from trlx.models.modeling_base import PreTrainedModelWrapper
 from trlx.utils.errors import UserError
+from trlx.utils.peft_models import bare_model, learns_a_prompt
 
 __all__ = [
     "AutoModelForCausalLMWithILQLHeads",

@@ -17,12 +17,13 @@ from transformers.modeling_outputs import ModelOutput
 
 from trlx.functional.logprobs import entropy, logprobs_of_tokens
 from trlx.functional.masking import position_ids
-from trlx.models.adapters import AdapterOff, bare_model, is_adapted, learns_a_prompt
+from trlx.models.adapters import AdapterOff
 from trlx.models.branches import FrozenCopies, Trunk, find_blocks, freeze_bottom, frozen_depth, head_inputs
 from trlx.models.critics import SeparateCritic, ValueBranch, ValueHead
 from trlx.models.layouts import layout_of
 from trlx.models.modeling_base import PreTrainedModelWrapper
 from trlx.utils.errors import UserError
+from trlx.utils.peft_models import bare_model, is_adapted, learns_a_prompt
 
 
 class ResponseOutput(TypedDict):
