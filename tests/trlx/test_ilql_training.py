@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState, GradientState, PartialState
 from safetensors.torch import load_file
 from tiny_engine import EOS, VOCAB, neo_config
+from tiny_runs import fresh_accelerate
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, T5Config
 
 import trlx
@@ -28,10 +28,8 @@ METRICS = [
 
 
 @pytest.fixture(autouse=True)
-def fresh_accelerate() -> None:
-    """accelerate's settings are global to the process."""
-    for state in (AcceleratorState, GradientState, PartialState):
-        state._reset_state()  # type: ignore[attr-defined]
+def fresh() -> None:
+    fresh_accelerate()
 
 
 def ilql_config(folder: Path, tokenizer_folder: str, **overrides: Any) -> TRLConfig:

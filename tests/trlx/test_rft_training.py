@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState, GradientState, PartialState
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny_engine import END, EOS, VOCAB, neo_config, ppo_config
+from tiny_runs import fresh_accelerate
 from transformers import T5Config
 
 import trlx
@@ -24,10 +24,8 @@ PROMPTS = [{"prompt": "ab", "tag": "x"}, {"prompt": "abc", "tag": "y"}, {"prompt
 
 
 @pytest.fixture(autouse=True)
-def fresh_accelerate() -> None:
-    """accelerate's settings are global to the process."""
-    for state in (AcceleratorState, GradientState, PartialState):
-        state._reset_state()  # type: ignore[attr-defined]
+def fresh() -> None:
+    fresh_accelerate()
 
 
 def rft_config(

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState, GradientState, PartialState
 from tiny_engine import EOS, VOCAB, neo_config, ppo_config
+from tiny_runs import fresh_accelerate
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, PreTrainedTokenizerFast, T5Config
 
@@ -25,10 +25,8 @@ PAIRS = [["ab", "cd"], ["x", "yz and more"], ["q", "r"], ["a longer prompt", "u"
 
 
 @pytest.fixture(autouse=True)
-def fresh_accelerate() -> None:
-    """accelerate's settings are global to the process."""
-    for state in (AcceleratorState, GradientState, PartialState):
-        state._reset_state()  # type: ignore[attr-defined]
+def fresh() -> None:
+    fresh_accelerate()
 
 
 def t5_config() -> T5Config:
