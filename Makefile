@@ -34,8 +34,8 @@ test-fast: setup  ## all tests but the end-to-end ones
 	@$(PY) -m pytest -q -m "not e2e"
 
 lint: setup  ## ruff, mypy and the import rules
-	@$(PY) -m ruff check .
-	@$(PY) -m ruff format --check .
+	@$(PY) -m ruff check --no-cache .
+	@$(PY) -m ruff format --no-cache --check .
 	@$(PY) -m mypy
 	@$(VENV)/bin/lint-imports
 

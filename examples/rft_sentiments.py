@@ -13,8 +13,6 @@ from typing import Any
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from trlx.trainer.accelerate_rft_trainer import RFTConfig
-
 import trlx
 from examples.sentiments import read_hparams, set_up
 from trlx.data.default_configs import (
@@ -25,6 +23,7 @@ from trlx.data.default_configs import (
     TrainConfig,
     TRLConfig,
 )
+from trlx.trainer.accelerate_rft_trainer import RFTConfig
 
 default_config = TRLConfig(
     train=TrainConfig(
