@@ -15,6 +15,7 @@ class Post:
     summary: str  # clean: no leading space, no "TL;DR:", no EOS text
     post: str = ""  # the body alone, for people to read
     extra: dict[str, Any] = field(default_factory=dict)  # every other column of the data
+    where: str = ""  # file and line it was read from, for messages
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,8 @@ class Pair:
     prompt: str  # ends "TL;DR:"
     chosen: str  # clean
     rejected: str  # clean
-    extra: dict[str, Any] = field(default_factory=dict)  # e.g. {"gold_prefers_chosen": True}
+    extra: dict[str, Any] = field(default_factory=dict)  # e.g. batch, confidence, worker, gold_prefers_chosen
+    where: str = ""  # file and line it was read from, for messages
 
 
 @dataclass(frozen=True)
