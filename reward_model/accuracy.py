@@ -1,0 +1,93 @@
+"""How often the reward model agrees with people on held-out pairs: overall, and group by group where the data name
+groups (batch of labelling, the annotator's confidence, the annotator).
+
+Left out: calibration and stress tests, which judge a model rather than describe it.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas
+
+from reward_model.pairs import GOLD, PairText
+from trlx.utils.files import write_text
+from trlx.utils.spreadsheet import neutralise
+
+# Columns that OpenAI's comparisons carry and by which their paper reports agreement.
+GROUPS = ("batch", "confidence", "worker")
+
+
+class NamedPair(PairText):
+    """A pair with the id it has in the data."""
+
+    id: str
+
+
+def agreement(chosen: Sequence[float], rejected: Sequence[float]) -> list[float]:
+    """1 where the chosen side scores higher, 0 where the rejected one does, 0.5 for a tie."""
+    return [0.5 if c == r else float(c > r) for c, r in zip(chosen, rejected, strict=True)]
+
+
+def accuracies(pairs: Sequence[PairText], right: Sequence[float]) -> dict[str, Any]:
+    """What `results.json` says of the test pairs.
+
+    Args:
+        pairs: the test pairs.
+        right: `agreement` on each of them.
+
+    Returns: `accuracy` with its interval; `accuracy_noise_free` with its own, where noise-free labels are known; and
+        `by`, for each of `GROUPS` that the data have: group → pairs, accuracy and interval.
+    """
+    known = [(hit, pair.extra[GOLD]) for hit, pair in zip(right, pairs, strict=True) if pair.extra.get(GOLD) is not None]
+    noise_free = [hit if prefers_chosen else 1 - hit for hit, prefers_chosen in known]
+    result: dict[str, Any] = {"pairs": len(pairs), **_proportion("accuracy", right)}
+    result |= _proportion("accuracy_noise_free", noise_free) if noise_free else {}
+    by = {group: accuracy_by(pairs, right, group) for group in GROUPS}
+    return result | {"by": {group: table for group, table in by.items() if table}}
+
+
+def accuracy_by(pairs: Sequence[PairText], right: Sequence[float], column: str) -> dict[str, dict[str, Any]]:
+    """Value of a column → its pairs, their accuracy and interval, in the order of the values; pairs without it do not
+    count."""
+    groups: dict[Any, list[float]] = defaultdict(list)
+    for pair, hit in zip(pairs, right, strict=True):
+        if pair.extra.get(column) is not None:
+            groups[pair.extra[column]].append(hit)
+    ordered = sorted(groups, key=lambda value: (isinstance(value, str), value))
+    return {str(value): {"pairs": len(groups[value]), **_proportion("accuracy", groups[value])} for value in ordered}
+
+
+def _proportion(name: str, hits: Sequence[float]) -> dict[str, Any]:
+    share = statistics.fmean(hits)
+    return {name: share, f"{name}_interval_95": proportion_interval(share, len(hits))}
+
+
+def proportion_interval(share: float, count: int) -> list[float]:
+    """Wilson's 95% interval of a proportion."""
+    z = 1.959964
+    centre = (share + z * z / (2 * count)) / (1 + z * z / count)
+    half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    return [centre - half, centre + half]
+
+
+def write_scored_pairs(
+    path: Path, pairs: Sequence[NamedPair], chosen: Sequence[float], rejected: Sequence[float]
+) -> None:
+    """A CSV of every test pair: its id, both scores, whether they agree with the label, every plain column that the
+    data have besides (batch, confidence, worker, ...), and the texts; safe to open in a spreadsheet."""
+    plain = [{k: v for k, v in pair.extra.items() if isinstance(v, str | int | float | bool)} for pair in pairs]
+    rows = [
+        {"id": pair.id, "score_chosen": c, "score_rejected": r, "right": hit}
+        | extra
+        | {"prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected}
+        for pair, c, r, hit, extra in zip(pairs, chosen, rejected, agreement(chosen, rejected), plain, strict=True)
+    ]
+    table = pandas.DataFrame(rows, dtype=object).map(lambda cell: neutralise(cell) if isinstance(cell, str) else cell)
+    write_text(path, table.to_csv(index=False, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n"))
