@@ -7,14 +7,13 @@ Left out: calibration and stress tests, which judge a model rather than describe
 from __future__ import annotations
 
 import csv
+import io
 import math
 import statistics
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-import pandas
 
 from reward_model.pairs import GOLD, PairText
 from trlx.utils.files import write_text
@@ -45,7 +44,9 @@ def accuracies(pairs: Sequence[PairText], right: Sequence[float]) -> dict[str, A
     Returns: `accuracy` with its interval; `accuracy_noise_free` with its own, where noise-free labels are known; and
         `by`, for each of `GROUPS` that the data have: group → pairs, accuracy and interval.
     """
-    known = [(hit, pair.extra[GOLD]) for hit, pair in zip(right, pairs, strict=True) if pair.extra.get(GOLD) is not None]
+    known = [
+        (hit, pair.extra[GOLD]) for hit, pair in zip(right, pairs, strict=True) if pair.extra.get(GOLD) is not None
+    ]
     noise_free = [hit if prefers_chosen else 1 - hit for hit, prefers_chosen in known]
     result: dict[str, Any] = {"pairs": len(pairs), **_proportion("accuracy", right)}
     result |= _proportion("accuracy_noise_free", noise_free) if noise_free else {}
@@ -83,11 +84,15 @@ def write_scored_pairs(
     """A CSV of every test pair: its id, both scores, whether they agree with the label, every plain column that the
     data have besides (batch, confidence, worker, ...), and the texts; safe to open in a spreadsheet."""
     plain = [{k: v for k, v in pair.extra.items() if isinstance(v, str | int | float | bool)} for pair in pairs]
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"id": pair.id, "score_chosen": c, "score_rejected": r, "right": hit}
         | extra
         | {"prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected}
         for pair, c, r, hit, extra in zip(pairs, chosen, rejected, agreement(chosen, rejected), plain, strict=True)
     ]
-    table = pandas.DataFrame(rows, dtype=object).map(lambda cell: neutralise(cell) if isinstance(cell, str) else cell)
-    write_text(path, table.to_csv(index=False, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n"))
+    columns = dict.fromkeys(name for row in rows for name in row)
+    buffer = io.StringIO(newline="")
+    writer = csv.DictWriter(buffer, columns, restval="", quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: neutralise(v) if isinstance(v, str) else v for name, v in row.items()} for row in rows)
+    write_text(path, buffer.getvalue())

@@ -32,7 +32,9 @@ def test_accuracy_overall_and_by_group() -> None:
     assert (found["pairs"], found["accuracy"]) == (4, 2.5 / 4)
     assert found["accuracy_noise_free"] == 0.5  # a right; b agrees with a label that is known to be wrong
     table = found["by"]
-    assert {group: {name: (row["pairs"], row["accuracy"]) for name, row in table[group].items()} for group in table} == {
+    assert {
+        group: {name: (row["pairs"], row["accuracy"]) for name, row in table[group].items()} for group in table
+    } == {
         "batch": {"batch12": (2, 0.25), "batch4": (2, 1.0)},
         "confidence": {"-3": (1, 1.0), "9": (2, 0.5)},
         "worker": {"w1": (3, 0.5), "w2": (1, 1.0)},
