@@ -15,7 +15,7 @@ class Post:
     summary: str  # clean: no leading space, no "TL;DR:", no EOS text
     post: str = ""  # the body alone, for people to read
     extra: dict[str, Any] = field(default_factory=dict)  # every other column of the data
-    where: str = ""  # file and line it was read from, for messages
+    where: str = field(default="", compare=False)  # file and line it was read from, for messages
 
 
 @dataclass(frozen=True)
@@ -27,17 +27,17 @@ class Pair:
     chosen: str  # clean
     rejected: str  # clean
     extra: dict[str, Any] = field(default_factory=dict)  # e.g. batch, confidence, worker, gold_prefers_chosen
-    where: str = ""  # file and line it was read from, for messages
+    where: str = field(default="", compare=False)  # file and line it was read from, for messages
 
 
-@dataclass(frozen=True)
+@dataclass
 class PairCounts:
     """What became of the pairs of one split."""
 
-    total: int
-    kept: int
-    identical: int  # dropped: both summaries are the same text
-    short: int  # dropped: one of them has fewer than five words
+    total: int = 0
+    kept: int = 0
+    identical: int = 0  # dropped: both summaries are the same text
+    short: int = 0  # dropped: one of them has fewer than five words
 
     def __str__(self) -> str:
         dropped = f"{self.identical} identical, {self.short} under 5 words"

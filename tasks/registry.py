@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from tasks import gold, tldr
@@ -21,12 +21,15 @@ class Task:
     name: str
     load_posts: Callable[..., list[Post]]
     load_pairs: Callable[..., tuple[list[Pair], PairCounts]]
+    iter_posts: Callable[..., Iterator[Post]]
+    iter_pairs: Callable[..., Iterator[Pair]]
     gold_score: Callable[[gold.Facts, str, bool], float] | None = None
 
 
+_TLDR = (tldr.load_posts, tldr.load_pairs, tldr.iter_posts, tldr.iter_pairs)
 _TASKS = {
-    "tldr": Task("tldr", tldr.load_posts, tldr.load_pairs),
-    "miniature": Task("miniature", tldr.load_posts, tldr.load_pairs, gold.gold_score),
+    "tldr": Task("tldr", *_TLDR),
+    "miniature": Task("miniature", *_TLDR, gold.gold_score),
 }
 
 

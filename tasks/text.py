@@ -18,8 +18,8 @@ PROMPT_END = "TL;DR:"
 END_OF_TEXT = "<|endoftext|>"
 
 # The part of a prompt that truncation must never touch; every line of it may be absent (plain dialogues
-# have none).
-_HEADER = re.compile(r"\A(?:SUBREDDIT:[^\n]*\n)?(?:TITLE:[^\n]*\n)?(?:POST:[ ]?)?")
+# have none). Some data sets have blank lines between them.
+_HEADER = re.compile(r"\A(?:Article:\n+|(?:SUBREDDIT:[^\n]*\n+)?(?:TITLE:[^\n]*\n+)?(?:POST:[ ]?)?)")
 _LEADING_MARKS = re.compile(r"\A(?:\s*TL;DR:)+", re.IGNORECASE)
 
 
@@ -32,9 +32,20 @@ class EncodedSample:
 
 
 def format_post(subreddit: str, title: str, post: str) -> str:
-    """The TL;DR prompt of a Reddit post; a leading `r/` of the subreddit and line breaks in a title go."""
+    """The TL;DR prompt of a Reddit post; a leading `r/` of the subreddit and line breaks in a title go.
+
+    An empty subreddit or title leaves its line out.
+    """
     name = subreddit.strip().removeprefix("/").removeprefix("r/")
-    return f"SUBREDDIT: r/{name}\nTITLE: {' '.join(title.split())}\nPOST: {post.strip()}\n{PROMPT_END}"
+    title = " ".join(title.split())
+    head = [f"SUBREDDIT: r/{name}"] if name else []
+    head += [f"TITLE: {title}"] if title else []
+    return "\n".join([*head, f"POST: {post.strip()}", PROMPT_END])
+
+
+def format_article(article: str) -> str:
+    """The prompt of a news article (CNN/DM), worded as in OpenAI's summarize-from-feedback."""
+    return f"Article:\n\n{article.strip()}\n\n{PROMPT_END}"
 
 
 def clean_prompt(text: str) -> str:
@@ -62,8 +73,7 @@ def split_prompt(prompt: str) -> tuple[str, str, str]:
     match = _HEADER.match(prompt)
     start = match.end() if match else 0
     end = len(prompt) - len(PROMPT_END)
-    if end > 0 and prompt[end - 1] == "\n":
-        end -= 1
+    end = len(prompt[:end].rstrip("\n"))
     start = min(start, end)
     return prompt[:start], prompt[start:end], prompt[end:]
 

@@ -1,26 +1,91 @@
-"""TL;DR summarisation of Reddit posts: posts with a reference summary, and pairs with a preference.
+"""TL;DR summarisation: posts with a reference summary, and pairs with a preference, from any format that is known.
 
-Posts come with the columns of CarperAI/openai_summarize_tldr (prompt, label) or as raw posts (subreddit,
-title, post, summary); pairs with those of CarperAI/openai_summarize_comparisons (prompt, chosen, rejected),
-whose prompts lack the closing `TL;DR:` and whose summaries begin with one.
+`tasks.reading` finds the rows and tells their format; here the texts are cleaned (`tasks.text`), numbered and checked.
+A row that cannot be used stops the reading, or is skipped and counted; pairs that teach nothing are dropped and
+counted always.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+import itertools
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
 
-import datasets
-
-from tasks.readers import read_rows
+from tasks.reading.columns import check_columns, mapped
+from tasks.reading.formats import Format, Kind, PostText, recognise
+from tasks.reading.rows import BadRow, BadRows, RawRow, Skipped, stop
+from tasks.reading.sources import open_source
 from tasks.records import Pair, PairCounts, Post
-from tasks.text import clean_prompt, clean_summary, format_post, split_prompt, truncate_prompt
+from tasks.text import clean_prompt, clean_summary, split_prompt
+from trlx.utils import logging
 from trlx.utils.errors import UserError
 
 MIN_WORDS = 5
-PROMPT_LABEL = ("prompt", "label")
-RAW_POST = ("subreddit", "title", "post", "summary")
-PAIR = ("prompt", "chosen", "rejected")
+OnBadRows = Literal["stop", "skip"]
+log = logging.get_logger(__name__)
+
+
+def iter_posts(
+    source: str,
+    split: str | None,
+    *,
+    limit: int | None = None,
+    columns: Mapping[str, str] | None = None,
+    on_bad: BadRows = stop,
+) -> Iterator[Post]:
+    """The posts of one split, one at a time, in the order of the data.
+
+    Args:
+        source, split: as in `tasks.reading.sources.open_source`.
+        limit: read the first so many rows; None for all.
+        columns: our name of a column → its name in the data, as in `tasks.reading.columns`.
+        on_bad: what to do about a row that cannot be used.
+
+    Raises: UserError for data that cannot be read, columns of no known format, a split without rows; and what
+        `on_bad` raises.
+    """
+    seen: dict[str, str] = {}
+    for number, row, text in _texts(source, split, "posts", limit, columns, on_bad):
+        try:
+            post = _post(row, text, text.id or f"{split or 'row'}-{number}")
+            _require_new(post, seen)
+        except BadRow as bad:
+            on_bad(bad)
+        else:
+            yield post
+
+
+def iter_pairs(
+    source: str,
+    split: str | None,
+    *,
+    limit: int | None = None,
+    columns: Mapping[str, str] | None = None,
+    on_bad: BadRows = stop,
+    counts: PairCounts | None = None,
+) -> Iterator[Pair]:
+    """The preference pairs of one split, one at a time, in the order of the data.
+
+    Dropped are pairs whose summaries are the same text once cleaned, and pairs with a summary of under five words
+    (counted without `TL;DR:`).
+
+    Args: as of `iter_posts`, and
+        counts: is kept up to date, for the caller to read at the end.
+
+    Raises: as `iter_posts`.
+    """
+    counts = PairCounts() if counts is None else counts
+    for number, row, text in _texts(source, split, "pairs", limit, columns, on_bad):
+        counts.total += 1
+        chosen, rejected = clean_summary(text.chosen), clean_summary(text.rejected)
+        if chosen == rejected:
+            counts.identical += 1
+        elif min(len(chosen.split()), len(rejected.split())) < MIN_WORDS:
+            counts.short += 1
+        else:
+            counts.kept += 1
+            name = text.id or f"{split or 'row'}-{number}"
+            yield Pair(name, clean_prompt(text.prompt), chosen, rejected, text.extra, row.where)
 
 
 def load_posts(
@@ -28,93 +93,88 @@ def load_posts(
     split: str | None,
     *,
     limit: int | None = None,
-    max_prompt_tokens: int | None = None,
-    tokenizer: Any = None,
+    columns: Mapping[str, str] | None = None,
+    bad_rows: OnBadRows = "stop",
 ) -> list[Post]:
-    """The posts of one split, in the order of the data.
-
-    Args:
-        source, split: as in `tasks.readers.read_rows`.
-        limit: keep the first so many rows; None for all.
-        max_prompt_tokens: prompts are truncated to this many tokens of `tokenizer` (both or neither).
-
-    Raises: UserError for missing columns, a row without its text, ids that are not unique, an empty split.
-    """
-    if max_prompt_tokens is not None and tokenizer is None:
-        raise UserError("max_prompt_tokens needs a tokenizer to count with")
-    rows = _rows(source, split, limit, (PROMPT_LABEL, RAW_POST))
-    raw = not set(PROMPT_LABEL) <= set(rows.column_names)
-    used = RAW_POST if raw else PROMPT_LABEL
-    posts = []
-    for number, row in enumerate(rows, start=1):
-        _require_text(row, used, source, number)
-        prompt = format_post(row["subreddit"], row["title"], row["post"]) if raw else clean_prompt(row["prompt"])
-        body = split_prompt(prompt)[1]
-        if max_prompt_tokens is not None:
-            prompt = truncate_prompt(prompt, tokenizer, max_prompt_tokens)
-        summary = clean_summary(row["summary" if raw else "label"])
-        posts.append(Post(_row_id(row, split, number), prompt, summary, body, _extra(row, used)))
-    _require_unique([post.id for post in posts], source)
+    """`iter_posts` as a list. Raises: UserError also when no row could be used."""
+    skipped = Skipped()
+    posts = list(
+        iter_posts(source, split, limit=limit, columns=columns, on_bad=_on_bad(bad_rows, skipped)),
+    )
+    say_skipped(source, split, skipped)
+    if not posts:
+        raise UserError(f"{_named(source, split)}: no usable row ({skipped}): mend the data")
     return posts
 
 
-def load_pairs(source: str, split: str | None, *, limit: int | None = None) -> tuple[list[Pair], PairCounts]:
-    """The preference pairs of one split, and how many were dropped.
-
-    Dropped are pairs whose summaries are the same text once cleaned, and pairs with a summary of under five
-    words (counted without `TL;DR:`).
-
-    Raises: UserError as `load_posts`, and when no pair is left.
-    """
-    rows = _rows(source, split, limit, (PAIR,))
-    pairs: list[Pair] = []
-    identical = short = 0
-    for number, row in enumerate(rows, start=1):
-        _require_text(row, PAIR, source, number)
-        chosen, rejected = clean_summary(row["chosen"]), clean_summary(row["rejected"])
-        if chosen == rejected:
-            identical += 1
-        elif min(len(chosen.split()), len(rejected.split())) < MIN_WORDS:
-            short += 1
-        else:
-            prompt = clean_prompt(row["prompt"])
-            pairs.append(Pair(_row_id(row, split, number), prompt, chosen, rejected, _extra(row, PAIR)))
-    counts = PairCounts(total=len(rows), kept=len(pairs), identical=identical, short=short)
+def load_pairs(
+    source: str,
+    split: str | None,
+    *,
+    limit: int | None = None,
+    columns: Mapping[str, str] | None = None,
+    bad_rows: OnBadRows = "stop",
+) -> tuple[list[Pair], PairCounts]:
+    """`iter_pairs` as a list, and how many were dropped. Raises: UserError also when no pair is left."""
+    skipped, counts = Skipped(), PairCounts()
+    on_bad = _on_bad(bad_rows, skipped)
+    pairs = list(iter_pairs(source, split, limit=limit, columns=columns, on_bad=on_bad, counts=counts))
+    say_skipped(source, split, skipped)
     if not pairs:
-        raise UserError(f"{source}, split '{split}': no usable pair ({counts})")
+        raise UserError(f"{_named(source, split)}: no usable pair ({counts}): give other data")
     return pairs, counts
 
 
-def _rows(source: str, split: str | None, limit: int | None, accepted: Sequence[tuple[str, ...]]) -> datasets.Dataset:
+def say_skipped(source: str, split: str | None, skipped: Skipped) -> None:
+    """Warn on the main rank of rows that were left out; nothing to say without any."""
+    if skipped.counts:
+        log.warning(f"{_named(source, split)}: {skipped}")
+
+
+def _on_bad(bad_rows: OnBadRows, skipped: Skipped) -> BadRows:
+    return skipped if bad_rows == "skip" else stop
+
+
+def _texts(
+    source: str,
+    split: str | None,
+    kind: Kind,
+    limit: int | None,
+    columns: Mapping[str, str] | None,
+    on_bad: BadRows,
+) -> Iterator[tuple[int, RawRow, Any]]:
+    """(number of the row from 1, the row, its `PostText` or `PairText`); the first row tells the format."""
     if limit is not None and limit < 1:
         raise UserError(f"limit must be at least 1, not {limit}: leave it out for all rows")
-    rows = read_rows(source, split)
-    if not any(set(columns) <= set(rows.column_names) for columns in accepted):
-        wanted = " or ".join("+".join(columns) for columns in accepted)
-        raise UserError(f"{source}: columns {wanted} are needed, found {', '.join(rows.column_names)}: rename them")
-    return rows if limit is None else rows.select(range(min(limit, len(rows))))
+    columns = dict(columns or {})
+    check_columns(columns)
+    opened = open_source(source, split, columns.get("split", "split"))
+    form: Format | None = None
+    for number, raw in enumerate(itertools.islice(opened.rows(on_bad), limit), start=1):
+        try:
+            row = mapped(raw, columns)
+            form = form or recognise(row.values, kind, opened.name)
+            yield number, row, form.read(row)
+        except BadRow as bad:
+            on_bad(bad)
 
 
-def _require_text(row: dict[str, Any], columns: Iterable[str], source: str, number: int) -> None:
-    for name in columns:
-        if not isinstance(row[name], str):
-            kind = "nothing" if row[name] is None else f"a {type(row[name]).__name__}"
-            raise UserError(
-                f"{source}, row {number}: column '{name}' holds {kind}, text is needed: mend or drop the row"
-            )
+def _post(row: RawRow, text: PostText, name: str) -> Post:
+    """The cleaned record. Raises: BadRow when nothing is left of the post or the summary."""
+    prompt, summary = clean_prompt(text.prompt), clean_summary(text.summary)
+    body = split_prompt(prompt)[1].strip()
+    for what, left in (("post", body), ("summary", summary)):
+        if not left:
+            raise BadRow(row.where, f"the {what} is empty", "fill it in, drop the row, or pass --bad_rows skip")
+    return Post(name, prompt, summary, body, text.extra, row.where)
 
 
-def _row_id(row: dict[str, Any], split: str | None, number: int) -> str:
-    return str(row["id"]) if row.get("id") is not None else f"{split or 'row'}-{number}"
+def _require_new(post: Post, seen: dict[str, str]) -> None:
+    if post.id in seen:
+        detail = f"'{post.id}', also at {seen[post.id]}"
+        raise BadRow(post.where, "an id for the second time", "make the ids unique, or pass --bad_rows skip", detail)
+    seen[post.id] = post.where
 
 
-def _extra(row: dict[str, Any], used: Iterable[str]) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if name not in {*used, "id"} and value is not None}
-
-
-def _require_unique(ids: list[str], source: str) -> None:
-    seen: dict[str, int] = {}
-    for number, name in enumerate(ids, start=1):
-        if name in seen:
-            raise UserError(f"{source}, rows {seen[name]} and {number}: the same id '{name}': make the ids unique")
-        seen[name] = number
+def _named(source: str, split: str | None) -> str:
+    return f"{source}, split '{split}'" if split else source

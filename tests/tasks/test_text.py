@@ -10,6 +10,7 @@ from tasks.text import (
     clean_prompt,
     clean_summary,
     encode_sample,
+    format_article,
     format_post,
     response_text,
     split_prompt,
@@ -122,3 +123,21 @@ def test_encode_sample_cuts_the_prompt_never_the_summary(tokenizer: Any) -> None
     assert len(cut.prompt_ids) + len(cut.response_ids) <= limit
     with pytest.raises(UserError, match="leaves no room"):
         encode_sample(tokenizer, PROMPT, "The cat is back.", len(whole.response_ids))
+
+
+def test_an_empty_subreddit_or_title_has_no_line() -> None:
+    assert format_post("", " ", "Body.") == "POST: Body.\nTL;DR:"
+    assert format_post("r/pets", "", "Body.") == "SUBREDDIT: r/pets\nPOST: Body.\nTL;DR:"
+
+
+def test_articles_and_blank_lines_between_the_parts() -> None:
+    article = format_article(" News.\n\nMore. ")
+    assert split_prompt(article) == ("Article:\n\n", "News.\n\nMore.", "\n\nTL;DR:")
+    spaced = "SUBREDDIT: r/a\n\nTITLE: t\n\nPOST: b\n\nTL;DR:"
+    assert split_prompt(spaced) == ("SUBREDDIT: r/a\n\nTITLE: t\n\nPOST: ", "b", "\n\nTL;DR:")
+
+
+def test_a_cut_article_keeps_its_ends(tokenizer: Any) -> None:
+    article = format_article("The cat in the garden.\n\nMy sister found it again and again.")
+    room = len(tokenizer(article)["input_ids"]) - 1
+    assert truncate_prompt(article, tokenizer, room) == "Article:\n\nThe cat in the garden.\n\nTL;DR:"

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from tasks.reading.rows import Skipped
 from tasks.records import Pair, PairCounts, Post
 from tasks.registry import get_task
 from tasks.text import PROMPT_END
-from tasks.tldr import load_pairs, load_posts
+from tasks.tldr import iter_posts, load_pairs, load_posts
 from trlx.utils.errors import UserError
 
 Shared = Callable[[str], Path]
@@ -38,7 +39,7 @@ def test_prompt_and_label(tmp_path: Path) -> None:
     )
 
 
-def test_raw_posts_get_ids_and_are_truncated(tmp_path: Path, tokenizer: Any) -> None:
+def test_raw_posts_get_ids_and_remember_their_line(tmp_path: Path) -> None:
     row = {
         "subreddit": "pets",
         "title": "t",
@@ -46,13 +47,82 @@ def test_raw_posts_get_ids_and_are_truncated(tmp_path: Path, tokenizer: Any) -> 
         "summary": "TL;DR: s",
     }
     source = jsonl(tmp_path / "x.jsonl", row, row)
-    whole = load_posts(source, "train")[0].prompt
-    room = len(tokenizer(whole)["input_ids"]) - 1
-    first, second = load_posts(source, "train", max_prompt_tokens=room, tokenizer=tokenizer)
+    first, second = load_posts(source, "train")
     assert (first.id, second.id) == ("train-1", "train-2")
-    assert first.prompt == "SUBREDDIT: r/pets\nTITLE: t\nPOST: The cat.\nTL;DR:"
+    assert (first.where, second.where) == (f"{source}, line 1", f"{source}, line 2")
+    assert first.prompt == "SUBREDDIT: r/pets\nTITLE: t\nPOST: The cat.\nThe garden again and again.\nTL;DR:"
     assert (first.summary, first.post) == ("s", row["post"])
     assert len(load_posts(source, "train", limit=1)) == 1
+
+
+def test_columns_of_other_names(tmp_path: Path) -> None:
+    row = {"meta": {"head": "t", "key": "k1"}, "body": "A post.", "tldr": "s", "stars": 3}
+    columns = {"id": "meta.key", "title": "meta.head", "post": "body", "summary": "tldr"}
+    (post,) = load_posts(jsonl(tmp_path / "x.jsonl", row), "train", columns=columns)
+    assert (post.id, post.prompt, post.summary) == ("k1", "TITLE: t\nPOST: A post.\nTL;DR:", "s")
+    assert post.extra["stars"] == 3
+    with pytest.raises(UserError, match=r"--columns: 'sumary' .*did you mean 'summary'"):
+        load_posts(str(tmp_path / "x.jsonl"), "train", columns={"sumary": "tldr"})
+
+
+def test_one_post_at_a_time(tmp_path: Path) -> None:
+    source = jsonl(tmp_path / "x.jsonl", {"prompt": "p", "label": "a"}, {"prompt": "p"})
+    posts = iter_posts(source, None)
+    assert next(posts).id == "row-1"  # before the second row is looked at
+    with pytest.raises(UserError, match="line 2: no column 'label'"):
+        next(posts)
+
+
+def test_bad_rows_can_be_skipped_and_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    good = {"prompt": "p", "label": "a", "id": 1}
+    rows = [good, {**good, "label": "TL;DR: "}, {**good, "id": 2, "prompt": "TL;DR:"}, good, {**good, "label": " "}]
+    source = jsonl(tmp_path / "x.jsonl", *rows)
+    skipped = Skipped()
+    assert [post.id for post in iter_posts(source, None, on_bad=skipped)] == ["1"]
+    assert skipped.counts == {
+        "the summary is empty": 1,
+        "the post is empty": 1,
+        "an id for the second time": 1,
+        "'label' is empty": 1,
+    }
+    assert str(skipped).startswith("4 rows skipped: 1 the summary is empty (first: ")
+    with caplog.at_level("WARNING"):
+        assert len(load_posts(source, None, bad_rows="skip")) == 1
+    assert "4 rows skipped" in caplog.text
+    with pytest.raises(UserError, match="no usable row .*1 rows skipped"):
+        load_posts(jsonl(tmp_path / "y.jsonl", rows[1]), None, bad_rows="skip")
+
+
+def comparison(split: str, choice: int, **more: Any) -> dict[str, Any]:
+    texts = [" a summary of the whole long post", " another one of it, and shorter"]
+    return {
+        "info": {"id": "t3_x", "post": "P.", "title": "T", "subreddit": "pets"},
+        "summaries": [{"text": text, "policy": f"sup{n}", "note": "n"} for n, text in enumerate(texts)],
+        "choice": choice,
+        "worker": "w7",
+        "batch": "batch9",
+        "split": split,
+        "extra": {"confidence": 8},
+        **more,
+    }
+
+
+def test_openai_comparisons_keep_batch_confidence_and_worker(tmp_path: Path) -> None:
+    article = {"id": "c1", "article": "Some news.", "site": "cnn", "title": "T"}
+    rows = [comparison("train", 1), comparison("valid1", 0), comparison("valid1", 1, info=article, extra={})]
+    jsonl(tmp_path / "batch9.json", *rows)
+    pairs, counts = load_pairs(str(tmp_path), "valid1")
+    assert counts == PairCounts(total=2, kept=2)
+    first, second = pairs
+    assert first.prompt == "SUBREDDIT: r/pets\nTITLE: T\nPOST: P.\nTL;DR:"
+    assert (first.chosen, first.rejected) == ("a summary of the whole long post", "another one of it, and shorter")
+    wanted = {"batch": "batch9", "confidence": 8, "worker": "w7", "policy_chosen": "sup0", "policy_rejected": "sup1"}
+    assert wanted.items() <= first.extra.items()
+    assert second.prompt == "Article:\n\nSome news.\n\nTL;DR:"
+    assert second.chosen == "another one of it, and shorter" and "confidence" not in second.extra
+    assert first.id != second.id
+    with pytest.raises(UserError, match="column 'split' has: train, valid1"):
+        load_pairs(str(tmp_path), "test")
 
 
 def test_pairs_are_cleaned_and_counted(tmp_path: Path) -> None:
@@ -75,10 +145,11 @@ def test_pairs_are_cleaned_and_counted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "rows, message",
     [
-        ([{"prompt": "p"}], "columns prompt.label or subreddit.title.post.summary are needed, found prompt"),
-        ([{"prompt": "p", "label": "a"}, {"prompt": "q"}], "row 2: column 'label' holds nothing"),
-        ([{"prompt": 3, "label": "a"}], "row 1: column 'prompt' holds a int"),
-        ([{"prompt": "p", "label": "a", "id": 1}] * 2, "rows 1 and 2: the same id '1'"),
+        ([{"prompt": "p"}], r"posts need the columns prompt.label or .*found prompt: .*--columns.label COLUMN"),
+        ([{"prompt": "p", "label": "a"}, {"prompt": "q"}], "x.jsonl, line 2: no column 'label' .*columns: prompt"),
+        ([{"prompt": 3, "label": "a"}], "line 1: 'prompt' is not text .a number"),
+        ([{"prompt": "p", "label": "a", "id": 1}] * 2, "line 2: an id for the second time .'1', also at .*line 1"),
+        ([{"prompt": "p", "chosen": "a", "rejected": "b"}], "holds pairs .*posts are needed"),
     ],
 )
 def test_bad_rows_are_named(tmp_path: Path, rows: list[dict[str, Any]], message: str) -> None:
