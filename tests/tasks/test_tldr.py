@@ -89,7 +89,7 @@ def test_bad_rows_can_be_skipped_and_are_counted(tmp_path: Path, caplog: pytest.
     with caplog.at_level("WARNING"):
         assert len(load_posts(source, None, bad_rows="skip")) == 1
     assert "4 rows skipped" in caplog.text
-    with pytest.raises(UserError, match="no usable row .*1 rows skipped"):
+    with pytest.raises(UserError, match=r"no usable row .*1 rows skipped"):
         load_posts(jsonl(tmp_path / "y.jsonl", rows[1]), None, bad_rows="skip")
 
 
