@@ -106,8 +106,8 @@ def _header(reader: Iterator[list[str]], lines: _Lines, delimiter: str) -> list[
             header = next(reader, [])
             lines.require_text()
     except (csv.Error, BadRow) as error:
-        reason = str(error) if isinstance(error, BadRow) else f"{lines.where}: malformed CSV ({error})"
-        raise UserError(f"{reason}; this line must be the header with the columns' names") from error
+        bad = error if isinstance(error, BadRow) else lines.bad_row(error)
+        raise UserError(f"{bad}; this line must be the header with the columns' names") from error
     if header:
         _check_header(header, lines.where, delimiter)
     return header

@@ -94,6 +94,10 @@ def _has_object_a_line(file: Opened) -> bool:
     The stream is left at the beginning of the text.
     """
     start = file.stream.tell()
+    head = file.stream.read(2**12)
+    file.stream.seek(start)
+    if not head.lstrip().startswith(b"{"):
+        return False
     try:
         line = next((line for _, line in file.lines() if line.strip()), b"")
         values = _object(line, JsonDecoder(), "")

@@ -43,8 +43,8 @@ def _batches(file: Opened, plain: Any) -> Iterator[pyarrow.RecordBatch]:
     import pyarrow.parquet
 
     try:
-        # Page by page: without a buffer size a whole column of a row group is read at once.
-        parquet = pyarrow.parquet.ParquetFile(plain, buffer_size=2**20)
+        # Page by page; else a whole row group is read at once, and files often have only one.
+        parquet = pyarrow.parquet.ParquetFile(plain, buffer_size=2**20, pre_buffer=False)
         _check_names(parquet.schema_arrow.names, file)
         yield from parquet.iter_batches(batch_size=_batch_rows(parquet.metadata))
     except UserError:

@@ -14,7 +14,7 @@ _ORDER = ("train", "val", "dev", "eval", "test")
 
 
 def data_files(folder: Path, prefix: str = "") -> list[Path]:
-    """Data files of a folder, or of its `data/` when itself has none, whose names begin so; hidden ones are left out."""
+    """Data files of a folder, or of its `data/` when itself has none, whose names begin so; no hidden ones."""
     for place in (folder, folder / "data"):
         try:
             entries = sorted(place.iterdir()) if place.is_dir() else []
