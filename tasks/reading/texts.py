@@ -32,12 +32,13 @@ class PairText:
 def others(row: RawRow, used: Collection[str]) -> Row:
     """The columns of a row that hold something and are neither `used` nor the id.
 
-    A `confidence` that is a whole number is made an int: CSV has it as text, pandas as a float.
+    Null and "" hold nothing: CSV cannot tell them apart. A `confidence` that is a whole number is made an int: CSV has
+    it as text, pandas as a float.
     """
     extra = {name: value for name, value in row.values.items() if name not in used and name != "id"}
     if "confidence" in extra:
         extra["confidence"] = whole(extra["confidence"])
-    return {name: value for name, value in extra.items() if value is not None}
+    return {name: value for name, value in extra.items() if value is not None and value != ""}
 
 
 def whole(value: object) -> object:

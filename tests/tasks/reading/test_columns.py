@@ -143,7 +143,7 @@ def test_whole_numbers_in_other_guises(value: Any, number: Any) -> None:
 
 
 def test_other_columns_are_kept_and_nulls_are_not() -> None:
-    given_row = row(id=1, prompt="p", facts=["f"], nothing=None, confidence="8", batch="b")
+    given_row = row(id=1, prompt="p", facts=["f"], nothing=None, blank="", confidence="8", batch="b")
     assert others(given_row, ("prompt",)) == {"facts": ["f"], "confidence": 8, "batch": "b"}
 
 
