@@ -71,7 +71,9 @@ def iter_table(table: datasets.Dataset, name: str) -> Iterator[RawRow]:
 def _tables(loaded: Any) -> Tables:
     import datasets
 
-    return dict(loaded) if isinstance(loaded, datasets.DatasetDict) else {None: loaded}
+    if isinstance(loaded, datasets.DatasetDict):
+        return {str(name): table for name, table in loaded.items()}
+    return {None: loaded}
 
 
 def _is_unreachable(error: BaseException | None) -> bool:

@@ -171,4 +171,4 @@ class JsonText:
         return UserError(f"{where}: {reason}: {remedy}")
 
     def _place(self, line: int) -> str:
-        return f"{self.file.path}, {f'element {self.number}, ' if self.in_list else ''}line {line}"
+        return f"{self.file.path}, {f'element {self.number}, ' if self.in_list and self.number else ''}line {line}"

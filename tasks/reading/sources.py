@@ -15,7 +15,7 @@ from tasks.reading.columns import listed, mapped
 from tasks.reading.content import Content, Files, Table
 from tasks.reading.places import Place, locate
 from tasks.reading.rows import BadRow, BadRows, RawRow, Skipped, stop
-from tasks.reading.splits import files_of_split, fits, names_a_split, ordered, split_names, stem
+from tasks.reading.splits import files_of_split, fits, is_plain, names_a_split, ordered, split_names, stem
 from trlx.utils.errors import UserError
 
 _IGNORE = "--columns.split '' ignores the column"
@@ -107,17 +107,9 @@ def open_source(source: str, split: str | None, split_column: str | None = "spli
     column = split_column or ""
     if place.tables:
         return _of_tables(place, split, column)
-    if place.folder and not _by_column(place, split, column):
-        files = files_of_split(place.files, place.folder, place.prefix, split)
-        return Source(_named(source, split), Files(files))
-    if split is None:
-        return Source(source, Files(place.files))
-    if _called_after_splits(place):
-        files = [path for path in place.files if fits(path, split)]
-        if not files:
-            raise UserError(f"{source}: no file is called after split '{split}': add it, or name another split")
-        return Source(_named(source, split), Files(files))
-    return _selecting(source, Files(place.files), split, column)
+    if place.folder:
+        return _of_folder(place, split, column)
+    return _of_files(place, split, column)
 
 
 def splits_of(source: str, split_column: str | None = "split") -> list[str]:
@@ -129,10 +121,11 @@ def splits_of(source: str, split_column: str | None = "split") -> list[str]:
     if place.tables:
         names = [name for name in place.tables if name is not None]
         return ordered(names) or _values(Table(place.tables[None], source), split_column or "")
-    if place.folder and not _by_column(place, None, split_column or ""):
+    if place.folder and _told_by_column(place, split_column or ""):
+        plain = split_names((path for path in place.files if is_plain(path, place.prefix)), place.prefix)
+        return ordered([*plain, *_values(_besides_plain(place), split_column or "")])
+    if place.folder or _called_after_splits(place):
         return split_names(place.files, place.prefix)
-    if _called_after_splits(place):
-        return split_names(place.files)
     return _values(Files(place.files), split_column or "")
 
 
@@ -152,19 +145,20 @@ def _of_tables(place: Place, split: str | None, column: str) -> Source:
     return Source(_named(source, split), Table(place.tables[split], _named(source, split)))
 
 
-def _called_after_splits(place: Place) -> bool:
-    """Whether several files were given that are all called after a split; a single one is the split it is given for."""
-    return len(place.files) > 1 and all(map(names_a_split, place.files))
+def _of_folder(place: Place, split: str | None, column: str) -> Source:
+    name = _named(place.source, split)
+    # A file called exactly like the split is it, whatever a column says.
+    exact = any(stem(path) == f"{place.prefix}{split}" for path in place.files)
+    if exact or not _told_by_column(place, column):
+        return Source(name, Files(files_of_split(place.files, place.folder, place.prefix, split)))
+    if split is None:
+        return Source(name, Files(place.files))
+    return Source(name, _besides_plain(place), split, column)
 
 
-def _by_column(place: Place, split: str | None, column: str) -> bool:
-    """Whether in a folder the split is told by a column: it has a file not called after a split, with that column.
-
-    A file called exactly like the split is it all the same.
-    """
+def _told_by_column(place: Place, column: str) -> bool:
+    """Whether in a folder a column tells the split: it has a file that is not called after one, with that column."""
     others = [path for path in place.files if not names_a_split(path)]
-    if not others or any(stem(path) == f"{place.prefix}{split}" for path in place.files):
-        return False
     try:
         return _split_of_first(Files(others[:1]), column) is not None
     except UserError:
@@ -172,6 +166,35 @@ def _by_column(place: Place, split: str | None, column: str) -> bool:
         if len(others) == len(place.files):
             raise
         return False
+
+
+def _besides_plain(place: Place) -> Files:
+    """The files of which a column tells the splits: not `train.jsonl`, all of which is the one it is called after."""
+    return Files([path for path in place.files if not is_plain(path, place.prefix)])
+
+
+def _of_files(place: Place, split: str | None, column: str) -> Source:
+    content = Files(place.files)
+    if split is None:
+        return Source(place.source, content)
+    if _called_after_splits(place):
+        files = [path for path in place.files if fits(path, split)]
+        if not files:
+            raise UserError(f"{place.source}: no file is called after split '{split}': add it, or name another split")
+        return Source(_named(place.source, split), Files(files))
+    found = _selecting(place.source, content, split, column)
+    called = [path.name for path in place.files if names_a_split(path)]
+    if len(place.files) > 1 and called and found.split is None:
+        other = next(path.name for path in place.files if not names_a_split(path))
+        raise UserError(
+            f"{place.source}: '{called[0]}' is called after a split and '{other}' is not: give the files of one split"
+        )
+    return found
+
+
+def _called_after_splits(place: Place) -> bool:
+    """Whether several files were given that are all called after a split; a single one is the split it is given for."""
+    return len(place.files) > 1 and all(map(names_a_split, place.files))
 
 
 def _selecting(source: str, content: Content, split: str | None, column: str) -> Source:

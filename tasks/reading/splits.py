@@ -37,6 +37,11 @@ def names_a_split(path: Path) -> bool:
     return bool(_NAMES.fullmatch(stem(path).rpartition("_")[2]))
 
 
+def is_plain(path: Path, prefix: str = "") -> bool:
+    """Whether a file's whole name, but for the prefix, is that of a split: `train.csv`, not `edit_test.json`."""
+    return bool(_NAMES.fullmatch(stem(path).removeprefix(prefix)))
+
+
 def files_of_split(files: list[Path], place: str, prefix: str, split: str | None) -> list[Path]:
     """The files called after one split, shards of it all; the only set there is when no split is asked for.
 
