@@ -25,11 +25,14 @@ from evaluation.devices import choose_dtype, existing_device
 from evaluation.policies import require_model
 from launch.outputs import DEFAULT_ROOT, default_under, fill_places
 from launch.stage import ranks
+from reward_model.model import check_reward_model
 from reward_model.reward import ReferenceReward
 from reward_model.scorer import RewardScorer
+from tasks.encoding import cut_prompts
 from tasks.records import Post
 from tasks.registry import get_task
 from tasks.text import response_text, truncate_prompt
+from tasks.tldr import OnBadRows
 from trlx.data.configs import ModelConfig, OptimizerConfig, SchedulerConfig, TokenizerConfig, TrainConfig, TRLConfig
 from trlx.data.method_configs import PPOConfig
 from trlx.models.loading import load_policy_tokenizer
@@ -102,7 +105,9 @@ class PPOOptions:
         overwrite: replace what an earlier PPO run left.
         resume: go on from the newest whole checkpoint.
         task: how rows of data are read; see `tasks/`.
-        data: hub id, local folder (or folder/prefix), or a JSONL, JSON, CSV or Parquet file (also .gz).
+        data: hub id, local folder (or folder/prefix), or JSONL, JSON, CSV or Parquet files (also .gz).
+        columns: where the data call a column otherwise: our name → theirs, e.g. `--columns.summary tldr`.
+        bad_rows: stop at the first row that cannot be used, or skip such rows and count them.
         valid_data: the same, of the evaluation prompts; null for the data above.
         train_split: the split whose posts are prompts.
         valid_split: the split to evaluate on while training.
@@ -126,6 +131,8 @@ class PPOOptions:
     resume: bool = False
     task: str = "tldr"
     data: str = "CarperAI/openai_summarize_tldr"
+    columns: dict[str, str] = field(default_factory=dict)
+    bad_rows: OnBadRows = "stop"
     valid_data: str | None = None
     train_split: str = "train"
     valid_split: str = "valid"
@@ -162,6 +169,7 @@ def run(options: PPOOptions) -> BaseRLTrainer:
     reward_path = options.reward_model or str(default_under(options.root, None, "ckpts", "reward_model"))
     require_model("SFT", str(options.model.model_path), f"`{STAGES['SFT']}` with the same --root makes it")
     require_model("reward", reward_path, f"`{STAGES['reward']}` with the same --root makes it")
+    check_reward_model(reward_path)
     config = options.engine_config()
     tokenizer = load_policy_tokenizer(config.tokenizer.tokenizer_path)
     length = max_prompt_length(config)
@@ -198,7 +206,8 @@ def load_prompts(
 ) -> list[Post]:
     """The posts of a split, cut so that prompt and response fit."""
     load = get_task(options.task).load_posts
-    return load(source, split, limit=limit, max_prompt_tokens=max_tokens, tokenizer=tokenizer)
+    posts = load(source, split, limit=limit, columns=options.columns, bad_rows=options.bad_rows)
+    return cut_prompts(posts, tokenizer, max_tokens)
 
 
 def as_prompt(post: Post) -> dict[str, str]:

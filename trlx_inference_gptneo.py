@@ -16,7 +16,7 @@ import json
 import os
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,6 @@ from evaluation.devices import Devices, choose_devices, choose_dtype
 from evaluation.judge import (
     JudgeSettings,
     add_kl,
-    cut_prompts,
     judge,
     kl_samples,
     sample_rows,
@@ -43,9 +42,11 @@ from evaluation.statistics import RESAMPLES
 from evaluation.tables import print_tables, to_markdown
 from launch.outputs import DEFAULT_ROOT, default_under, fill_places
 from reward_model.scorer import RewardScorer
+from tasks.encoding import cut_prompts
 from tasks.records import Post
 from tasks.registry import Task, get_task
 from tasks.text import truncate_prompt
+from tasks.tldr import OnBadRows
 from trlx.utils.cli import parse_config
 from trlx.utils.errors import UserError, run_main
 from trlx.utils.files import write_json, write_text
@@ -73,7 +74,9 @@ class InferenceOptions:
         baseline: the model that the others are compared with (paired differences, KL); skipped when not judged.
         reward_model: its folder; null for root/ckpts/reward_model.
         task: how rows of data are read and whether there is a gold score; see `tasks/`.
-        data: hub id, local folder (or folder/prefix), or a JSONL, JSON, CSV or Parquet file (also .gz).
+        data: hub id, local folder (or folder/prefix), or JSONL, JSON, CSV or Parquet files (also .gz).
+        columns: where the data call a column otherwise: our name → theirs, e.g. `--columns.summary tldr`.
+        bad_rows: stop at the first row that cannot be used, or skip such rows and count them.
         split: the split to judge on.
         limit: the first so many posts; null for all.
         batch_size: prompts continued at once.
@@ -95,6 +98,8 @@ class InferenceOptions:
     reward_model: str | None = None
     task: str = "tldr"
     data: str = "CarperAI/openai_summarize_tldr"
+    columns: dict[str, str] = field(default_factory=dict)
+    bad_rows: OnBadRows = "stop"
     split: str = "test"
     limit: int | None = None
     batch_size: int = 16
@@ -180,7 +185,9 @@ def evaluate(options: InferenceOptions) -> tuple[Results, list[str]]:
 
     settings = _settings(options)
     tokenizer = load_tokenizer(models.get(options.baseline) or next(iter(models.values())))
-    posts = task.load_posts(options.data, options.split, limit=options.limit)
+    posts = task.load_posts(
+        options.data, options.split, limit=options.limit, columns=options.columns, bad_rows=options.bad_rows
+    )
     posts = cut_prompts(posts, tokenizer, settings.max_prompt_tokens)
     print(f"{len(posts)} posts of {_shown(options.data, options.root)}, split {options.split}", flush=True)
 

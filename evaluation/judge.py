@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from tqdm import tqdm
@@ -22,7 +22,7 @@ from evaluation.samples import SampleRow
 from reward_model.scorer import RewardScorer
 from tasks.records import Post
 from tasks.registry import Task
-from tasks.text import response_text, truncate_prompt
+from tasks.text import response_text
 from trlx.generation.sampling import generate_texts
 
 # The scorer sorts what it is given by length; a few hundred texts are enough for that and keep the bar moving.
@@ -43,11 +43,6 @@ class JudgeSettings:
     @property
     def gen_kwargs(self) -> dict[str, Any]:
         return {"max_new_tokens": self.max_new_tokens, "do_sample": False}
-
-
-def cut_prompts(posts: Sequence[Post], tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> list[Post]:
-    """The posts with prompts of at most `max_tokens` tokens; nothing is done to shorter ones."""
-    return [replace(post, prompt=truncate_prompt(post.prompt, tokenizer, max_tokens)) for post in posts]
 
 
 def score_references(posts: Sequence[Post], scorer: RewardScorer, task: Task) -> References:

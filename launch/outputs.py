@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from trlx.utils.disk import require_writable
 from trlx.utils.errors import UserError
 
 REPO = Path(__file__).resolve().parents[1]
@@ -30,6 +31,7 @@ STAGE_FILES = (
     "metrics.jsonl",
     RUN_FILE,
     "results.json",
+    "test_pairs.csv",
     "*.safetensors",
     "model.safetensors.index.json",
     "config.json",
@@ -76,17 +78,13 @@ def default_under(root: str | Path, given: str | None, *parts: str) -> Path:
     return (Path(given) if given is not None else Path(root).joinpath(*parts)).resolve()
 
 
-def claim_output(out: Path, overwrite: bool, resume: bool, stage_files: Sequence[str] = STAGE_FILES) -> Path | None:
-    """Make `out` ready to be written by a stage, or refuse. Call on one process only.
+def check_output(out: Path, overwrite: bool, resume: bool) -> Path | None:
+    """Whether a stage may and can write into `out`; nothing is touched.
 
-    Args:
-        out: the stage's output folder.
-        overwrite: empty it of what a stage wrote (`stage_files`); other files stay.
-        resume: go on from the last whole checkpoint in it.
-        stage_files: glob patterns, relative to `out`, of what the stage writes.
-
+    Args: as of `claim_output`.
     Returns: the checkpoint to go on from, or None to begin at the beginning.
-    Raises: UserError when the folder holds something and neither option allows to go on, or when no stage wrote it.
+    Raises: UserError when the folder holds something and neither option allows to go on, when no stage wrote it, or
+        when it cannot be written to.
     """
     if overwrite and resume:
         raise UserError("--overwrite and --resume exclude each other: give one of them")
@@ -100,7 +98,23 @@ def claim_output(out: Path, overwrite: bool, resume: bool, stage_files: Sequence
     checkpoint = last_whole_checkpoint(out) if held and resume else None
     if held and resume and checkpoint is None and (out / "config.json").exists():
         raise UserError(f"{out} holds a finished model and no checkpoint to resume from: --overwrite trains anew")
-    if held and checkpoint is None:
+    require_writable(out)
+    return checkpoint
+
+
+def claim_output(out: Path, overwrite: bool, resume: bool, stage_files: Sequence[str] = STAGE_FILES) -> Path | None:
+    """Make `out` ready to be written by a stage, or refuse as `check_output` does. Call on one process only.
+
+    Args:
+        out: the stage's output folder.
+        overwrite: empty it of what a stage wrote (`stage_files`); other files stay.
+        resume: go on from the last whole checkpoint in it.
+        stage_files: glob patterns, relative to `out`, of what the stage writes.
+
+    Returns: the checkpoint to go on from, or None to begin at the beginning.
+    """
+    checkpoint = check_output(out, overwrite, resume)
+    if checkpoint is None and out.is_dir():
         remove_stage_files(out, stage_files)
     out.mkdir(parents=True, exist_ok=True)
     return checkpoint

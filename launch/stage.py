@@ -26,13 +26,14 @@ import torch.distributed as dist
 from transformers import PreTrainedModel, TrainingArguments, set_seed
 
 from launch.local import without_deepspeed
-from launch.outputs import DEFAULT_ROOT, RUN_FILE, checkpoint_step, claim_output
+from launch.outputs import DEFAULT_ROOT, RUN_FILE, check_output, checkpoint_step, claim_output
 from trlx.utils.distributed import from_main_rank, is_main_rank, start_process_group
 from trlx.utils.errors import UserError, nearest
 from trlx.utils.files import fsync_tree, fsync_tree_top, write_json, write_text
 from trlx.utils.metrics import METRICS_FILE, read_metrics
 
 MODEL_STAGING = ".model.writing"
+CACHE = "{root}/.cache/tokens"
 PACKAGES = ("torch", "transformers", "accelerate", "deepspeed", "datasets", "tokenizers")
 
 
@@ -105,12 +106,23 @@ class Stage:
     out: Path
     args: TrainingArguments
     checkpoint: Path | None  # to go on from
+    options: StageOptions
     record: dict[str, Any] = field(default_factory=dict)
+    taken: bool = False
+
+    def take_output(self) -> None:
+        """From here on the output folder is this run's: what is to be replaced goes, `run.json` is written.
+
+        To be called once everything that the stage reads has been found good. A collective.
+        """
+        from_main_rank(lambda: _claim(self.out, self.options))
+        self.taken = True
+        self.note()
 
     def note(self, **facts: Any) -> None:
-        """Add facts to `run.json`; written by the main rank."""
+        """Add facts to `run.json`; written by the main rank, once the output folder is taken."""
         self.record.update(facts)
-        if is_main_rank():
+        if self.taken and is_main_rank():
             write_json(self.out / RUN_FILE, self.record)
 
     def say(self, message: str) -> None:
@@ -140,7 +152,9 @@ def gather_objects(value: Any) -> list[Any]:
 
 
 def begin_stage(name: str, options: StageOptions, out: Path, metrics: Sequence[str]) -> Stage:
-    """Claim the output folder, settle precision and DeepSpeed, seed, and open `run.json`. Call on every rank.
+    """Check options and output folder, settle precision and DeepSpeed, seed. Call on every rank.
+
+    Nothing is written yet: see `Stage.take_output`.
 
     Args:
         name: the stage's name, shown in messages.
@@ -152,10 +166,10 @@ def begin_stage(name: str, options: StageOptions, out: Path, metrics: Sequence[s
         cannot be used.
     """
     check_options(options, metrics)
-    checkpoint = from_main_rank(lambda: _claim(out, options))
+    checkpoint = from_main_rank(lambda: check_output(out, options.overwrite, options.resume))
     precision, precision_note = settle_precision(options.precision)
     deepspeed, deepspeed_note = settle_deepspeed(options.deepspeed)
-    stage = Stage(name, out, training_arguments(options, out, precision, deepspeed), checkpoint)
+    stage = Stage(name, out, training_arguments(options, out, precision, deepspeed), checkpoint, options)
     set_seed(options.seed)
     for note in filter(None, (precision_note, deepspeed_note)):
         stage.say(note)
@@ -190,11 +204,10 @@ def check_options(options: StageOptions, metrics: Sequence[str]) -> None:
             raise UserError(f"--{name} must be above 0, not {getattr(options, name)}")
 
 
-def _claim(out: Path, options: StageOptions) -> Path | None:
+def _claim(out: Path, options: StageOptions) -> None:
     """`claim_output`, and the metrics of steps that will be run again dropped. Call on the main rank only."""
     checkpoint = claim_output(out, options.overwrite, options.resume)
     _forget_metrics_after(out, checkpoint_step(checkpoint) if checkpoint else -1)
-    return checkpoint
 
 
 def _forget_metrics_after(out: Path, step: int) -> None:

@@ -13,7 +13,7 @@ import statistics
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from reward_model.pairs import GOLD, PairText
 from trlx.utils.files import write_text
@@ -23,10 +23,11 @@ from trlx.utils.spreadsheet import neutralise
 GROUPS = ("batch", "confidence", "worker")
 
 
-class NamedPair(PairText):
+class NamedPair(PairText, Protocol):
     """A pair with the id it has in the data."""
 
-    id: str
+    @property
+    def id(self) -> str: ...
 
 
 def agreement(chosen: Sequence[float], rejected: Sequence[float]) -> list[float]:

@@ -18,7 +18,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel, Pr
 
 from trlx.models.branches import find_blocks
 from trlx.utils.errors import UserError
-from trlx.utils.pretrained import load_model, load_tokenizer
+from trlx.utils.pretrained import load_config, load_model, load_tokenizer, require_vocabulary
 
 PAD_TOKEN = "<|padding|>"
 OFFSET_FIELD = "reward_offset"
@@ -29,40 +29,70 @@ def load_reward_model(
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A finished reward model in eval mode and its tokenizer, from a folder or hub id.
 
-    Raises: UserError when it is no sequence classifier with one label, or its pad token is missing or is EOS.
+    Raises: UserError as `check_reward_model`, and when weights are missing.
     """
-    tokenizer = load_tokenizer(path)
+    tokenizer = check_reward_model(path)
     model, missing = load_model(AutoModelForSequenceClassification, path, dtype)
     if missing:
         raise UserError(f"{path}: no reward model (weights {', '.join(sorted(missing))} are missing); train one first")
-    if model.config.num_labels != 1:
-        raise UserError(f"{path}: a reward model has one label, this has {model.config.num_labels}; name another model")
-    if model.config.pad_token_id is None or model.config.pad_token_id == tokenizer.eos_token_id:
-        state = "missing" if model.config.pad_token_id is None else "EOS"
-        raise UserError(
-            f"{path}: its pad token is {state}, so the score would be read at the wrong token; "
-            f"train it with a pad token of its own, such as {PAD_TOKEN}"
-        )
-    if tokenizer.pad_token_id != model.config.pad_token_id:
-        raise UserError(f"{path}: tokenizer and config.json name different pad tokens; make pad_token_id the same")
     model.config.use_cache = False  # a score needs no keys and values of earlier tokens
     return model.to(device).eval(), tokenizer
 
 
-def new_reward_model(path: str | os.PathLike[str]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def check_reward_model(path: str | os.PathLike[str]) -> PreTrainedTokenizerBase:
+    """What can be said of a reward model without loading its weights; returns its tokenizer.
+
+    Raises: UserError when it is another kind of model, has more labels than one, or its pad token is missing, is EOS or
+        is another for the tokenizer.
+    """
+    tokenizer, config = load_tokenizer(path), load_config(path)
+    kinds = config.architectures or []
+    if kinds and not any("SequenceClassification" in kind for kind in kinds):
+        raise UserError(f"{path}: no reward model but a {kinds[0]}; train one first (reward_model/), or name another")
+    if config.num_labels != 1:
+        raise UserError(f"{path}: a reward model has one label, this has {config.num_labels}; name another model")
+    if config.pad_token_id is None or config.pad_token_id == tokenizer.eos_token_id:
+        state = "missing" if config.pad_token_id is None else "EOS"
+        raise UserError(
+            f"{path}: its pad token is {state}, so the score would be read at the wrong token; "
+            f"train it with a pad token of its own, such as {PAD_TOKEN}"
+        )
+    if tokenizer.pad_token_id != config.pad_token_id:
+        raise UserError(f"{path}: tokenizer and config.json name different pad tokens; make pad_token_id the same")
+    return tokenizer
+
+
+def new_reward_tokenizer(path: str | os.PathLike[str]) -> PreTrainedTokenizerBase:
+    """The tokenizer of a reward model to train: that of the folder or hub id, with a pad token that is not EOS.
+
+    Raises: UserError when it is not of the model it lies with.
+    """
+    tokenizer = load_tokenizer(path)
+    require_vocabulary(load_config(path), tokenizer, path)
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
+        tokenizer.add_special_tokens({"pad_token": PAD_TOKEN})
+    tokenizer.padding_side = "right"
+    return tokenizer
+
+
+def new_reward_model(path: str | os.PathLike[str], tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
     """A reward model to train, float32: the trunk of a language model and a new head (or a reward model as it is).
 
     Uses torch's global random numbers for the head.
+
+    Args:
+        tokenizer: from `new_reward_tokenizer`; the embeddings grow by a row for its pad token.
+
     Raises: UserError when the class of its kind has no linear `score` head over tokens.
     """
-    tokenizer = load_tokenizer(path)
     model, missing = load_model(AutoModelForSequenceClassification, path, num_labels=1)
     head = score_head(model)
     if "score.weight" in missing:
         init_head(head)
-    add_pad_token(model, tokenizer)
+    grow_embeddings(model, len(tokenizer))
+    model.config.pad_token_id = tokenizer.pad_token_id
     model.config.use_cache = False
-    return model, tokenizer
+    return model
 
 
 def score_head(model: nn.Module) -> nn.Linear:
@@ -82,17 +112,13 @@ def init_head(head: nn.Linear) -> None:
         nn.init.zeros_(head.bias)
 
 
-def add_pad_token(model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Give both a pad token that is not EOS, growing the embeddings when it is new; its row is zero."""
-    if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
-        tokenizer.add_special_tokens({"pad_token": PAD_TOKEN})
-    tokenizer.padding_side = "right"
+def grow_embeddings(model: Any, vocabulary: int) -> None:
+    """Give the model at least so many rows of embeddings; new ones are zero."""
     rows = model.get_input_embeddings().weight.shape[0]
-    if len(tokenizer) > rows:
-        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    if vocabulary > rows:
+        model.resize_token_embeddings(vocabulary, mean_resizing=False)
         with torch.no_grad():
             model.get_input_embeddings().weight[rows:].zero_()
-    model.config.pad_token_id = tokenizer.pad_token_id
 
 
 def freeze_bottom(model: PreTrainedModel, fraction: float) -> list[str]:

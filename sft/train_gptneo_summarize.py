@@ -11,13 +11,15 @@ The best model by `best_metric` ends in `<root>/ckpts/sft`, in float32. Left out
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, cast
 
 from transformers import AutoModelForCausalLM
 
 from launch.outputs import default_under, fill_places
 from launch.stage import (
+    CACHE,
     MODEL_STAGING,
     Stage,
     StageOptions,
@@ -27,16 +29,27 @@ from launch.stage import (
     ranks,
     write_model,
 )
-from launch.stage_trainer import StageTrainer
+from launch.stage_trainer import Rows, StageTrainer
 from sft.collator import SummaryCollator
 from sft.loss import SummaryObjective
-from sft.posts import cut_prompts, encode_posts
+from sft.posts import encode_posts
 from sft.rouge import METRICS, GeneratedRouge
+from tasks.encoding import cut_prompts
+from tasks.reading.rows import Skipped
 from tasks.registry import get_task
+from tasks.tldr import OnBadRows, choose_on_bad, data_facts, say_skipped
+from trlx.pipeline.token_store import TokenStore
 from trlx.utils.cli import parse_config
 from trlx.utils.distributed import is_main_rank
 from trlx.utils.errors import UserError, run_main
-from trlx.utils.pretrained import load_model, load_tokenizer, require_positions
+from trlx.utils.pretrained import (
+    load_config,
+    load_model,
+    load_tokenizer,
+    require_positions,
+    require_vocabulary,
+    require_whole,
+)
 
 
 @dataclass
@@ -45,7 +58,10 @@ class SftOptions(StageOptions):
 
     Args:
         task: how rows of data are read; see `tasks/`.
-        data: hub id, local folder (or folder/prefix), or a JSONL, JSON, CSV or Parquet file (also .gz).
+        data: hub id, local folder (or folder/prefix), or JSONL, JSON, CSV or Parquet files (also .gz).
+        columns: where the data call a column otherwise: our name → theirs, e.g. `--columns.summary tldr`.
+        bad_rows: stop at the first row that cannot be used, or skip such rows and count them.
+        cache: folder of encoded data, found again by their content; null encodes anew each time.
         train_split: the split to train on.
         valid_split: the split to evaluate on.
         train_limit: the first so many training posts; null for all.
@@ -62,6 +78,9 @@ class SftOptions(StageOptions):
     deepspeed: str | None = "{repo}/configs/ds_config_sft.json"
     task: str = "tldr"
     data: str = "CarperAI/openai_summarize_tldr"
+    columns: dict[str, str] = field(default_factory=dict)
+    bad_rows: OnBadRows = "stop"
+    cache: str | None = CACHE
     train_split: str = "train"
     valid_split: str = "valid"
     train_limit: int | None = None
@@ -102,12 +121,11 @@ def build_trainer(stage: Stage, options: SftOptions) -> StageTrainer:
     """Model, data and evaluation of the stage, put together."""
     task = get_task(options.task)
     tokenizer = load_tokenizer(options.model)
-    model, _ = load_model(AutoModelForCausalLM, options.model)
-    require_positions(model.config, options.max_length, "--max_length")
-    train_posts = task.load_posts(options.data, options.train_split, limit=options.train_limit)
-    valid_posts = task.load_posts(options.data, options.valid_split, limit=options.valid_limit)
-    train_rows, train_long = encode_posts(train_posts, tokenizer, options.max_length)
-    valid_rows, valid_long = encode_posts(valid_posts, tokenizer, options.max_length)
+    config = load_config(options.model)
+    require_vocabulary(config, tokenizer, options.model)
+    require_positions(config, options.max_length, "--max_length")
+    train_rows, train_long = encode_split(options, tokenizer, options.train_split, options.train_limit)
+    valid_rows, valid_long = encode_split(options, tokenizer, options.valid_split, options.valid_limit)
     stage.say(
         f"{len(train_rows)} training and {len(valid_rows)} validation posts; "
         f"{train_long} + {valid_long} too long for {options.max_length} tokens left out"
@@ -115,19 +133,26 @@ def build_trainer(stage: Stage, options: SftOptions) -> StageTrainer:
     stage.note(train_posts=len(train_rows), valid_posts=len(valid_rows), posts_left_out=train_long + valid_long)
     rouge = None
     if options.rouge_samples:
-        sample = cut_prompts(
-            valid_posts[: options.rouge_samples], tokenizer, options.max_length - options.max_new_tokens
+        sample = task.load_posts(
+            options.data,
+            options.valid_split,
+            limit=min(options.rouge_samples, options.valid_limit or options.rouge_samples),
+            columns=options.columns,
+            bad_rows=options.bad_rows,
         )
         rouge = GeneratedRouge(
-            sample,
+            cut_prompts(sample, tokenizer, options.max_length - options.max_new_tokens),
             tokenizer,
             options.max_new_tokens,
             options.rouge_batch_size,
             stage.args.process_index,
             stage.args.world_size,
         )
+    model, missing = load_model(AutoModelForCausalLM, options.model)
+    require_whole(missing, options.model)
     objective = SummaryObjective(model.get_output_embeddings(), stage.args.world_size)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    stage.take_output()
     return StageTrainer(
         stage=stage,
         model=model,
@@ -140,6 +165,25 @@ def build_trainer(stage: Stage, options: SftOptions) -> StageTrainer:
         measure=objective.measure,
         extra_eval=rouge,
     )
+
+
+def encode_split(options: SftOptions, tokenizer: Any, split: str, limit: int | None) -> tuple[Rows, int]:
+    """The posts of a split as token ids, from the cache where they are in it; and how many were too long."""
+    skipped = Skipped()
+    posts = get_task(options.task).iter_posts(
+        options.data, split, limit=limit, columns=options.columns, on_bad=choose_on_bad(options.bad_rows, skipped)
+    )
+    facts = data_facts(options.data, split, limit=limit, columns=options.columns, bad_rows=options.bad_rows)
+    rows, too_long = encode_posts(
+        posts,
+        tokenizer,
+        options.max_length,
+        cache=None if options.cache is None else Path(options.cache),
+        made_from={"task": options.task, **facts},
+        notes=lambda: {"skipped": str(skipped) if skipped.counts else ""},
+    )
+    say_skipped(options.data, split, cast(TokenStore, rows.items).notes["skipped"])
+    return rows, too_long
 
 
 if __name__ == "__main__":

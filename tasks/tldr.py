@@ -98,9 +98,8 @@ def load_posts(
 ) -> list[Post]:
     """`iter_posts` as a list. Raises: UserError also when no row could be used."""
     skipped = Skipped()
-    posts = list(
-        iter_posts(source, split, limit=limit, columns=columns, on_bad=_on_bad(bad_rows, skipped)),
-    )
+    on_bad = choose_on_bad(bad_rows, skipped)
+    posts = list(iter_posts(source, split, limit=limit, columns=columns, on_bad=on_bad))
     say_skipped(source, split, skipped)
     if not posts:
         raise UserError(f"{_named(source, split)}: no usable row ({skipped}): mend the data")
@@ -117,7 +116,7 @@ def load_pairs(
 ) -> tuple[list[Pair], PairCounts]:
     """`iter_pairs` as a list, and how many were dropped. Raises: UserError also when no pair is left."""
     skipped, counts = Skipped(), PairCounts()
-    on_bad = _on_bad(bad_rows, skipped)
+    on_bad = choose_on_bad(bad_rows, skipped)
     pairs = list(iter_pairs(source, split, limit=limit, columns=columns, on_bad=on_bad, counts=counts))
     say_skipped(source, split, skipped)
     if not pairs:
@@ -125,13 +124,35 @@ def load_pairs(
     return pairs, counts
 
 
-def say_skipped(source: str, split: str | None, skipped: Skipped) -> None:
-    """Warn on the main rank of rows that were left out; nothing to say without any."""
-    if skipped.counts:
-        log.warning(f"{_named(source, split)}: {skipped}")
+def data_facts(
+    source: str,
+    split: str | None,
+    *,
+    limit: int | None,
+    columns: Mapping[str, str],
+    bad_rows: OnBadRows,
+) -> dict[str, Any]:
+    """All that the records of a split depend on besides the code, as JSON values; the data by a hash of their content.
+
+    Raises: UserError as `open_source`.
+    """
+    content = open_source(source, split, columns.get("split", "split")).content_hash()
+    return {"content": content, "split": split, "limit": limit, "columns": dict(columns), "bad_rows": bad_rows}
 
 
-def _on_bad(bad_rows: OnBadRows, skipped: Skipped) -> BadRows:
+def say_skipped(source: str, split: str | None, skipped: Skipped | str) -> None:
+    """Warn on the main rank of rows that were left out; nothing to say without any.
+
+    Args:
+        skipped: what was collected, or its text as kept in a cache ("" for none).
+    """
+    told = skipped if isinstance(skipped, str) else str(skipped) if skipped.counts else ""
+    if told:
+        log.warning(f"{_named(source, split)}: {told}")
+
+
+def choose_on_bad(bad_rows: OnBadRows, skipped: Skipped) -> BadRows:
+    """What the option `bad_rows` means: the first bad row ends the reading, or `skipped` collects them."""
     return skipped if bad_rows == "skip" else stop
 
 

@@ -112,7 +112,10 @@ def test_logged_lines_of_steps_to_be_repeated_are_dropped(tmp_path: Path) -> Non
         MetricsWriter(out).write({"loss": 1.0}, step)
     stage = begin_stage("test", StageOptions(precision="fp32", resume=True), out, ["loss"])
     assert stage.checkpoint == out / "checkpoint-4"
+    assert [line["step"] for line in read_metrics(out)] == [2, 4, 6]  # nothing is touched before the data are read
+    stage.take_output()
     assert [line["step"] for line in read_metrics(out)] == [2, 4]
+    assert json.loads((out / "run.json").read_text())["resumed_from"] == "checkpoint-4"
 
 
 def test_a_published_model_is_float32_and_loads_as_it_was(tmp_path: Path) -> None:
@@ -124,7 +127,7 @@ def test_a_published_model_is_float32_and_loads_as_it_was(tmp_path: Path) -> Non
     out.mkdir()
     (out / "config.json").write_text("an older model")
     write_model(out / ".model.writing", model, weights, load_tokenizer(base))
-    publish_model(Stage("test", out, args=None, checkpoint=None), out / ".model.writing")  # type: ignore[arg-type]
+    publish_model(Stage("test", out, args=None, checkpoint=None, options=StageOptions()), out / ".model.writing")  # type: ignore[arg-type]
     again = AutoModelForCausalLM.from_pretrained(out)
     assert again.dtype == torch.float32 and not (out / ".model.writing").exists()
     assert again.config.resid_dropout == 0.0  # the base was saved with 0.1

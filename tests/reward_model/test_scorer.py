@@ -2,13 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from tiny_stage import tiny_base
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, GPTNeoForSequenceClassification
 
-from reward_model.model import freeze_bottom, init_head, load_reward_model, new_reward_model
+from reward_model.model import freeze_bottom, init_head, load_reward_model, new_reward_model, new_reward_tokenizer
 from reward_model.scorer import RewardScorer
 from tasks.text import truncate_prompt
 from trlx.utils.errors import UserError
@@ -19,11 +20,17 @@ PROMPTS = [PROMPT, PROMPT.replace("my sister", "my cat and a friend in the park"
 RESPONSES = [" my sister lost the keys.", " the cat", " my boss sold the car at work and missed the train", ""]
 
 
+def fresh(path: Any) -> tuple[Any, Any]:
+    """An untrained reward model and its tokenizer."""
+    tokenizer = new_reward_tokenizer(path)
+    return new_reward_model(path, tokenizer), tokenizer
+
+
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A reward model on disk, its weights spread out so that scores differ clearly."""
     folder = tmp_path_factory.mktemp("reward")
-    model, tokenizer = new_reward_model(tiny_base(folder / "base"))
+    model, tokenizer = fresh(tiny_base(folder / "base"))
     with torch.no_grad():
         for weight in model.parameters():
             weight.add_(0.2 * torch.randn_like(weight))
@@ -136,13 +143,13 @@ def test_dtype_is_what_is_asked_for(saved: Path) -> None:
 def test_a_new_model_has_its_own_pad_token_and_keeps_its_embeddings(tmp_path: Path) -> None:
     base = tiny_base(tmp_path / "base")
     words = AutoTokenizer.from_pretrained(base)
-    model, tokenizer = new_reward_model(base)
+    model, tokenizer = fresh(base)
     assert tokenizer.pad_token == "<|padding|>" and tokenizer.pad_token_id == len(words) != tokenizer.eos_token_id
     assert model.config.pad_token_id == tokenizer.pad_token_id and model.config.vocab_size == len(words) + 1
     embeddings = model.get_input_embeddings().weight
     assert embeddings.shape[0] == len(words) + 1 and embeddings[-1].abs().sum() == 0
     assert model.config.num_labels == 1 and model.config.resid_dropout == 0.0
-    again, same = new_reward_model(tmp_path_saved(model, tokenizer, tmp_path / "again"))
+    again, same = fresh(tmp_path_saved(model, tokenizer, tmp_path / "again"))
     assert len(same) == len(tokenizer)  # the pad token is not added twice
     assert torch.equal(again.score.weight, model.score.weight)  # nor is a trained head replaced
 
@@ -162,7 +169,7 @@ def test_head_initialisation_has_variance_one_over_d_plus_1() -> None:
 
 
 def test_seventy_percent_of_ten_blocks_and_the_embeddings_are_frozen(tmp_path: Path) -> None:
-    model, _ = new_reward_model(tiny_base(tmp_path, layers=10))
+    model, _ = fresh(tiny_base(tmp_path, layers=10))
     frozen = set(freeze_bottom(model, 0.7))
     names = {name for name, _ in model.named_parameters()}
     blocks = {f"transformer.h.{index}." for index in range(7)}
@@ -175,7 +182,7 @@ def test_seventy_percent_of_ten_blocks_and_the_embeddings_are_frozen(tmp_path: P
 
 
 def test_nothing_is_frozen_at_zero_and_nonsense_is_refused(tmp_path: Path) -> None:
-    model, _ = new_reward_model(tiny_base(tmp_path))
+    model, _ = fresh(tiny_base(tmp_path))
     assert freeze_bottom(model, 0.0) == []
     with pytest.raises(UserError, match="between 0 and 1"):
         freeze_bottom(model, 70)

@@ -8,9 +8,10 @@ import torch
 from tiny_stage import pairs, write_rows
 from transformers import AutoModelForCausalLM
 
+from reward_model.accuracy import proportion_interval
 from reward_model.objective import PairObjective
 from reward_model.scorer import RewardScorer
-from reward_model.train_reward_model_gptneo import RewardOptions, main, proportion_interval
+from reward_model.train_reward_model_gptneo import RewardOptions, main
 from tasks.text import truncate_prompt
 from tasks.tldr import load_pairs, load_posts
 from trlx.utils.errors import UserError
