@@ -1,7 +1,9 @@
 """The reward-model script from its command line to the model on disk, one process, no launcher."""
 
+import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -59,6 +61,56 @@ def test_a_run_learns_and_what_it_reports_is_what_is_on_disk(root: Path) -> None
     assert json.loads((out / "run.json").read_text())["finished"]
     with pytest.raises(UserError, match="already holds a run"):
         main(options(root))
+
+
+def as_comparison(row: dict[str, Any], number: int, split: str) -> dict[str, Any]:
+    """A pair in OpenAI's raw form; the preferred summary stands first and second in turn."""
+    body = row["prompt"].split("POST: ")[1].removesuffix("\nTL;DR:")
+    texts = [" " + row[side].removeprefix("TL;DR: ") for side in ("chosen", "rejected")]
+    choice = number % 2
+    return {
+        "info": {"id": f"t3_{number}", "post": body, "title": "t", "subreddit": "x"},
+        "summaries": [{"text": text, "policy": "sup1", "note": ""} for text in (texts if choice == 0 else texts[::-1])],
+        "choice": choice,
+        "worker": f"w{number % 3}",
+        "batch": f"batch{3 + number % 2}",
+        "split": split,
+        "extra": {"confidence": 1 + number % 9} if number % 4 else {},
+    }
+
+
+def test_raw_comparisons_reach_evaluation_with_batch_confidence_and_worker(root: Path) -> None:
+    rows = [*pairs(16, 1), *pairs(4, 2), *pairs(8, 3)]
+    splits = ["train"] * 16 + ["valid1"] * 4 + ["valid2"] * 8
+    made = [as_comparison(row, number, split) for number, (row, split) in enumerate(zip(rows, splits, strict=True))]
+    folder = root / "comparisons"
+    write_rows(folder / "batch3.json", made[::2])
+    write_rows(folder / "batch4.json", made[1::2])
+    main(options(root, f"--data={folder}", "--test_split=valid2"))
+    out = root / "ckpts" / "reward_model"
+    results = json.loads((out / "results.json").read_text())
+    assert results["pairs"]["train"]["kept"] == 16 and results["test"]["pairs"] == 8
+    by = results["test"]["by"]
+    assert {name: row["pairs"] for name, row in by["batch"].items()} == {"batch3": 4, "batch4": 4}
+    assert {name: row["pairs"] for name, row in by["worker"].items()} == {"w0": 3, "w1": 2, "w2": 3}
+    assert sum(row["pairs"] for row in by["confidence"].values()) == 6  # two of the eight have none
+    with (out / "test_pairs.csv").open(newline="", encoding="utf-8") as file:
+        table = list(csv.DictReader(file))
+    assert [row["post_id"] for row in table] == [f"t3_{n}" for n in (*range(20, 28, 2), *range(21, 28, 2))]
+    assert [row["right"] for row in table] == ["1.0"] * 8 and results["test"]["accuracy"] == 1.0
+    assert {row["confidence"] for row in table if row["post_id"] in ("t3_20", "t3_24")} == {""}
+
+
+def test_a_second_run_takes_the_pairs_from_the_cache(root: Path) -> None:
+    main(options(root))
+    stores = sorted((root / ".cache" / "tokens").glob("*/ids.bin"))
+    assert len(stores) == 2  # train and valid
+    written = [path.stat().st_mtime_ns for path in stores]
+    main(options(root, "--overwrite"))
+    assert [path.stat().st_mtime_ns for path in sorted((root / ".cache" / "tokens").glob("*/ids.bin"))] == written
+    write_rows(root / "data" / "comparisons_train.jsonl", pairs(16, 9))
+    main(options(root, "--overwrite"))
+    assert len(list((root / ".cache" / "tokens").glob("*/ids.bin"))) == 3
 
 
 def test_frozen_weights_stay_and_the_others_move(root: Path) -> None:
