@@ -87,11 +87,13 @@ def parts_of_prompt(record: Post | Pair) -> Mapping[str, str]:
     header, body, _ = split_prompt(record.prompt)
     found = [pattern.search(header) for pattern in (_SUBREDDIT, _TITLE)]
     subreddit, title = (match.group(1).strip() if match else "" for match in found)
-    if format_post(subreddit, title, body).split() != record.prompt.split():
-        raise BadRow(
-            record.where or record.id,
-            "the prompt does not consist of SUBREDDIT, TITLE and POST",
-            "choose a format that takes any prompt, or pass --bad_rows skip",
-            f"it begins {record.prompt[:40]!r}",
-        )
-    return {"subreddit": subreddit.removeprefix("/").removeprefix("r/"), "title": title, "post": body}
+    # Without its "r/" as OpenAI has it, but for a name that would lose more of its beginning.
+    for name in (subreddit.removeprefix("r/"), subreddit):
+        if format_post(name, title, body).split() == record.prompt.split():
+            return {"subreddit": name, "title": title, "post": body}
+    raise BadRow(
+        record.where or record.id,
+        "the prompt does not consist of SUBREDDIT, TITLE and POST",
+        "choose a format that takes any prompt, or pass --bad_rows skip",
+        f"it begins {record.prompt[:40]!r}",
+    )

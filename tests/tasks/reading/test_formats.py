@@ -302,6 +302,12 @@ def test_posts_survive_every_format(name: str, post: Post) -> None:
     assert (text.id, text.extra) == (post.id, post.extra)
 
 
+@pytest.mark.parametrize("name", ["r/x", "r/r/x", "r//x", "/x", "r//r/x"])
+def test_odd_names_of_subreddits_survive(name: str) -> None:
+    prompt = f"SUBREDDIT: r/{name}\nTITLE: t\nPOST: p\nTL;DR:"
+    assert again(Post("1", prompt, "s"), "openai-posts").prompt == prompt
+
+
 @settings(deadline=None)
 @pytest.mark.parametrize("name", [form.name for form in FORMATS.values() if form.kind == "pairs"])
 @given(pair=PAIRS)
