@@ -2,44 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
 
 from tqdm import tqdm
 
+import tasks
 from launch.stage_trainer import Rows
+from tasks.encoding.samples import PARTS
+from tasks.encoding.samples import encode_posts as in_batches
 from tasks.records import Post
-from tasks.text import encode_sample, truncate_prompt
+from trlx.pipeline.batch_tokenizer import BatchTokenizer
+from trlx.pipeline.token_cache import all_facts, cached, code_hash
+from trlx.pipeline.token_store import Layout, TokenStore, TokenWriter
 from trlx.utils.distributed import is_main_rank
 from trlx.utils.errors import UserError
 
+LEFT_OUT = "left_out"
 
-def encode_posts(posts: Sequence[Post], tokenizer: Any, max_length: int) -> tuple[Rows, int]:
-    """Token ids of every post that fits.
+
+def encode_posts(
+    posts: Iterable[Post],
+    tokenizer: Any,
+    max_length: int,
+    *,
+    cache: Path | None = None,
+    made_from: Mapping[str, Any] | None = None,
+    notes: Callable[[], Mapping[str, Any]] | None = None,
+) -> tuple[Rows, int]:
+    """Token ids of every post that fits, laid end to end in a file that is mapped into memory.
 
     Args:
-        posts: with reference summaries.
+        posts: with reference summaries; not read when the cache has them.
         tokenizer: of the model to train.
         max_length: prompt + summary + EOS in tokens; prompts are cut to fit, summaries never.
+        cache: folder of encoded data; None encodes anew.
+        made_from: what the posts depend on, as JSON values; None is not cached.
+        notes: asked once the posts are read, for what shall be known of them (`rows.items.notes`) when the cache has
+            them.
 
     Returns: (rows of `prompt_ids` and `response_ids`, number of posts left out as too long).
     Raises: UserError when none fits.
     """
-    items, lengths = [], []
-    reason = ""
-    for post in tqdm(posts, desc="encoding", leave=False, disable=not is_main_rank()):
-        try:
-            sample = encode_sample(tokenizer, post.prompt, post.summary, max_length)
-        except UserError as error:
-            reason = str(error)
-            continue
-        items.append({"prompt_ids": sample.prompt_ids, "response_ids": sample.response_ids})
-        lengths.append(len(sample.prompt_ids) + len(sample.response_ids))
-    if not items:
-        raise UserError(f"none of {len(posts)} posts can be trained on: {reason}")
-    return Rows(items, lengths), len(posts) - len(items)
+    batched = BatchTokenizer(tokenizer)
+
+    def fill(writer: TokenWriter) -> None:
+        left_out, why = 0, "there are none"
+        shown = tqdm(posts, desc="encoding", leave=False, disable=not is_main_rank())
+        for encoded in in_batches(shown, batched, max_length):
+            writer.append(encoded.block)
+            left_out += len(encoded.left_out)
+            why = (encoded.left_out or [why])[-1]
+        if not writer.items:
+            raise UserError(f"none of {left_out} posts can be trained on: {why}")
+        writer.notes.update(notes() if notes else {})
+        writer.notes[LEFT_OUT] = left_out
+
+    parameters = {"code": code_hash([Path(tasks.__file__).parent]), "max_length": max_length}
+    store = cached(cache, all_facts(tokenizer, parameters, made_from), Layout(PARTS, batched.vocabulary), fill)
+    return _rows(store), store.notes[LEFT_OUT]
 
 
-def cut_prompts(posts: Sequence[Post], tokenizer: Any, max_tokens: int) -> list[Post]:
-    """The posts with prompts cut to `max_tokens`. Raises: UserError when a prompt's fixed parts alone are longer."""
-    return [Post(p.id, truncate_prompt(p.prompt, tokenizer, max_tokens), p.summary, p.post, p.extra) for p in posts]
+def _rows(store: TokenStore) -> Rows:
+    return Rows(store, cast(Sequence[int], store.lengths))

@@ -1,0 +1,6 @@
+"""Whole data sets as token ids: what `tasks.text` does to one sample, done to many at once on every core."""
+
+from tasks.encoding.cutting import cut_prompts
+from tasks.encoding.samples import EncodedPosts, encode_posts
+
+__all__ = ["EncodedPosts", "cut_prompts", "encode_posts"]

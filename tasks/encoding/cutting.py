@@ -1,0 +1,88 @@
+"""Prompts in no more tokens than there is room for, many at once; each as `tasks.text.truncate_prompt` cuts it."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from tasks.records import Post
+from tasks.text import clean_prompt, split_prompt, truncate_prompt
+from trlx.pipeline.batch_tokenizer import BatchTokenizer, Tokens, in_threads
+from trlx.pipeline.quick_cut import quick_cut
+from trlx.utils.errors import UserError
+
+# A prompt of more characters for each token it may have is likely to be cut, for which the offsets of its tokens are
+# wanted. English has four to five; a wrong guess costs a tokenisation.
+_LIKELY_CUT = 4.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Fitted:
+    """A prompt that fits. Its ids are wanted by some callers only."""
+
+    text: str
+    tokens: Tokens | list[int]
+
+    @property
+    def ids(self) -> list[int]:
+        return self.tokens if isinstance(self.tokens, list) else self.tokens.ids
+
+
+def cut_prompts(posts: Iterable[Post], tokenizer: Any, max_tokens: int, *, workers: int | None = None) -> list[Post]:
+    """The posts with prompts of at most `max_tokens` tokens; shorter ones stay as they are.
+
+    Args:
+        tokenizer: transformers'. workers: threads; None for one a core.
+
+    Raises: UserError naming the post when the parts of its prompt that must stay are longer by themselves.
+    """
+    work = functools.partial(_cut_batch, tokenizer=BatchTokenizer(tokenizer), max_tokens=max_tokens)
+    return list(itertools.chain.from_iterable(in_threads(work, posts, workers)))
+
+
+def _cut_batch(posts: list[Post], tokenizer: BatchTokenizer, max_tokens: int) -> list[Post]:
+    cut = []
+    for post, fitted in zip(posts, fit([p.prompt for p in posts], [max_tokens] * len(posts), tokenizer), strict=True):
+        if isinstance(fitted, UserError):
+            raise named(post, fitted) from fitted
+        cut.append(post if fitted.text == post.prompt else dataclasses.replace(post, prompt=fitted.text))
+    return cut
+
+
+def fit(prompts: Sequence[str], rooms: Sequence[int], tokenizer: BatchTokenizer) -> list[Fitted | UserError]:
+    """Each prompt in at most as many tokens as it has room for, or why that cannot be."""
+    prompts = [clean_prompt(prompt) for prompt in prompts]
+    likely = [len(prompt) > _LIKELY_CUT * room for prompt, room in zip(prompts, rooms, strict=True)]
+    found = [iter(_tokens(prompts, likely, offsets, tokenizer)) for offsets in (False, True)]
+    fitted: list[Fitted | UserError] = []
+    for prompt, room, offsets in zip(prompts, rooms, likely, strict=True):
+        tokens = next(found[offsets])
+        if len(tokens) <= room:
+            fitted.append(Fitted(prompt, tokens))
+            continue
+        if not offsets and tokenizer.core is not None:
+            (tokens,) = tokenizer.encode([prompt], offsets=True)
+        fitted.append(_shorter(prompt, tokens, room, tokenizer))
+    return fitted
+
+
+def _tokens(
+    prompts: Sequence[str], likely: Sequence[bool], offsets: bool, tokenizer: BatchTokenizer
+) -> Sequence[Tokens]:
+    chosen = [prompt for prompt, wanted in zip(prompts, likely, strict=True) if wanted == offsets]
+    return tokenizer.encode(chosen, offsets) if chosen else []
+
+
+def _shorter(prompt: str, tokens: Tokens, room: int, tokenizer: BatchTokenizer) -> Fitted | UserError:
+    try:
+        return Fitted(*quick_cut(truncate_prompt, tokenizer, prompt, tokens, room, len(split_prompt(prompt)[2])))
+    except UserError as error:
+        return error
+
+
+def named(post: Post, error: UserError) -> UserError:
+    """The error with the file and line of the post, where they are known."""
+    return UserError(f"{post.where}: {error}") if post.where else error
