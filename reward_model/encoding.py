@@ -6,16 +6,16 @@ prompts and summaries, which the tasks own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from trlx.pipeline.batch_tokenizer import BatchTokenizer
+from trlx.pipeline.quick_cut import CutPrompt, quick_cut
 from trlx.utils.errors import UserError
 
-# (prompt, tokenizer, most tokens) → a shorter prompt, e.g. `tasks.text.truncate_prompt`
-CutPrompt = Callable[[str, Any, int], str]
 PROMPT_TAIL = "\nTL;DR:"
 
 
@@ -26,8 +26,11 @@ def token_ids(tokenizer: Any, text: str) -> list[int]:
 
 def response_ids(tokenizer: Any, response: str, ended: bool) -> list[int]:
     """The ids of a response as it follows its prompt (leading space included), and EOS when it `ended`."""
-    end = [tokenizer.eos_token_id] if ended and tokenizer.eos_token_id is not None else []
-    return token_ids(tokenizer, response) + end
+    return token_ids(tokenizer, response) + (_end(tokenizer) if ended else [])
+
+
+def _end(tokenizer: Any) -> list[int]:
+    return [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
 
 
 def prompt_ids(tokenizer: Any, prompt: str, room: int, cut_prompt: CutPrompt | None = None) -> list[int]:
@@ -70,6 +73,37 @@ def encode_pair(
     sides = [response_ids(tokenizer, text, ended=True)[:max_length] for text in (chosen, rejected)]
     shared = prompt_ids(tokenizer, prompt, max_length - max(map(len, sides)), cut_prompt)
     return shared + sides[0], shared + sides[1]
+
+
+def encode_pair_batch(
+    tokenizer: BatchTokenizer,
+    prompts: Sequence[str],
+    chosen: Sequence[str],
+    rejected: Sequence[str],
+    max_length: int,
+    cut_prompt: CutPrompt | None = None,
+) -> list[tuple[list[int], list[int], list[int]]]:
+    """(prompt, chosen, rejected) ids of many pairs; joined they are what `encode_pair` gives for each."""
+    answers = [(tokens.ids + _end(tokenizer))[:max_length] for tokens in tokenizer.encode([*chosen, *rejected])]
+    sides = list(zip(answers[: len(prompts)], answers[len(prompts) :], strict=True))
+    encoded = []
+    for prompt, tokens, (good, bad) in zip(prompts, tokenizer.encode(prompts), sides, strict=True):
+        room = max_length - max(len(good), len(bad))
+        fits = len(tokens) <= room
+        shared = tokens.ids if fits else prompt_ids(tokenizer, prompt, room, cut_prompt and _quick(cut_prompt))
+        encoded.append((shared, good, bad))
+    return encoded
+
+
+def _quick(cut_prompt: CutPrompt) -> CutPrompt:
+    """The same cuts with fewer tokenisations."""
+
+    def cut(prompt: str, tokenizer: BatchTokenizer, room: int) -> str:
+        (tokens,) = tokenizer.encode([prompt], offsets=True)
+        tail = len(PROMPT_TAIL) if prompt.endswith(PROMPT_TAIL) else 0
+        return quick_cut(cut_prompt, tokenizer, prompt, tokens, room, tail)[0]
+
+    return cut
 
 
 def right_pad(rows: Sequence[Sequence[int]], pad_token_id: int) -> tuple[Tensor, Tensor]:

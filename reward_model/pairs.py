@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from reward_model.encoding import CutPrompt, encode_pair, right_pad
+from reward_model import encoding
+from reward_model.encoding import CutPrompt, encode_pair_batch, right_pad
+from trlx.pipeline.batch_tokenizer import BatchTokenizer, in_threads
+from trlx.pipeline.token_cache import all_facts, cached, code_hash
+from trlx.pipeline.token_store import Layout, TokenBlock, TokenStore, TokenWriter
 from trlx.utils.distributed import is_main_rank
 
 GOLD = "gold_prefers_chosen"
+SIDES = ("chosen", "rejected")
 
 
 class PairText(Protocol):
@@ -29,30 +37,84 @@ class PairText(Protocol):
     def extra(self) -> Mapping[str, Any]: ...
 
 
+class PairItems(Sequence[dict[str, Any]]):
+    """A store of pairs as the collator reads them: the prompt, which lies on disk once, before both sides.
+
+    Each item is `chosen_ids`, `rejected_ids` and `gold`: 1.0 when the noise-free label prefers the chosen side, 0.0
+    when the rejected, NaN when it is not known.
+    """
+
+    def __init__(self, store: TokenStore):
+        self.store = store
+
+    def __len__(self) -> int:
+        return len(self.store)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[number] for number in range(*index.indices(len(self)))]
+        item = self.store[index]
+        sides = {f"{side}_ids": item["prompt"] + item[side] for side in SIDES}
+        return {**sides, "gold": item["gold"]}
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of the longer side of each pair, (N,)."""
+        lengths = self.store.part_lengths
+        return lengths["prompt"] + np.maximum(*(lengths[side] for side in SIDES))
+
+
 def encode_pairs(
-    pairs: Sequence[PairText], tokenizer: Any, max_length: int, cut_prompt: CutPrompt | None = None, lead: str = " "
-) -> tuple[list[dict[str, Any]], list[int]]:
-    """Token ids of every pair.
+    pairs: Iterable[PairText],
+    tokenizer: Any,
+    max_length: int,
+    cut_prompt: CutPrompt | None = None,
+    lead: str = " ",
+    *,
+    cache: Path | None = None,
+    made_from: Mapping[str, Any] | None = None,
+    notes: Callable[[], Mapping[str, Any]] | None = None,
+) -> tuple[PairItems, Any]:
+    """Token ids of every pair, laid end to end in a file that is mapped into memory.
 
     Args:
-        pairs: with clean summaries.
+        pairs: with clean summaries; not read when the cache has them.
         max_length: prompt + summary + EOS in tokens; both sides keep the same prompt.
         cut_prompt: how an over-long prompt is shortened; see `reward_model.encoding`.
         lead: stands between prompt and summary.
+        cache: folder of encoded data; None encodes anew.
+        made_from: what the pairs and `cut_prompt` depend on, as JSON values; None is not cached.
+        notes: asked once the pairs are read, for what shall be known of them (`items.store.notes`) when the cache has
+            them.
 
-    Returns: (samples of `chosen_ids`, `rejected_ids` and `gold`, length of the longer side of each). `gold` is 1.0 when
-        the noise-free label prefers the chosen side, 0.0 when the rejected, NaN when it is not known.
+    Returns: (the items, tokens of the longer side of each).
     """
-    items, lengths = [], []
-    for pair in tqdm(pairs, desc="encoding", leave=False, disable=not is_main_rank()):
-        chosen, rejected = encode_pair(
-            tokenizer, pair.prompt, lead + pair.chosen, lead + pair.rejected, max_length, cut_prompt
-        )
-        known = pair.extra.get(GOLD)
-        gold = float("nan") if known is None else float(known)
-        items.append({"chosen_ids": chosen, "rejected_ids": rejected, "gold": gold})
-        lengths.append(max(len(chosen), len(rejected)))
-    return items, lengths
+    batched = BatchTokenizer(tokenizer)
+    encode = functools.partial(_encode, tokenizer=batched, max_length=max_length, cut_prompt=cut_prompt, lead=lead)
+
+    def fill(writer: TokenWriter) -> None:
+        for block in in_threads(encode, tqdm(pairs, desc="encoding", leave=False, disable=not is_main_rank())):
+            writer.append(block)
+        writer.notes.update(notes() if notes else {})
+
+    layout = Layout(("prompt", *SIDES), batched.vocabulary, ("gold",))
+    facts = {"code": code_hash([Path(__file__), Path(encoding.__file__)]), "max_length": max_length, "lead": lead}
+    items = PairItems(cached(cache, all_facts(tokenizer, facts, made_from), layout, fill))
+    return items, items.lengths
+
+
+def _encode(
+    pairs: list[PairText], tokenizer: BatchTokenizer, max_length: int, cut_prompt: CutPrompt | None, lead: str
+) -> TokenBlock:
+    prompts = [pair.prompt for pair in pairs]
+    chosen, rejected = [lead + pair.chosen for pair in pairs], [lead + pair.rejected for pair in pairs]
+    items = encode_pair_batch(tokenizer, prompts, chosen, rejected, max_length, cut_prompt)
+    return TokenBlock.of(items, [[_gold(pair)] for pair in pairs])
+
+
+def _gold(pair: PairText) -> float:
+    known = pair.extra.get(GOLD)
+    return float("nan") if known is None else float(known)
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,20 @@
 """Encoding and batching of pairs, worked by hand on a tokenizer whose tokens are single letters."""
 
 import math
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
 
 from reward_model.encoding import encode, encode_pair, prompt_ids, right_pad
 from reward_model.pairs import PairCollator, encode_pairs
+from trlx.pipeline.quick_cut import CutPrompt
 from trlx.utils.errors import UserError
 
 EOS = 0
@@ -20,6 +27,9 @@ class Letters:
 
     def __call__(self, text: str, add_special_tokens: bool = False) -> dict[str, list[int]]:
         return {"input_ids": [ord(letter) for letter in text]}
+
+    def get_vocab(self) -> dict[str, int]:
+        return {chr(code): code for code in range(128)}
 
 
 def codes(text: str) -> list[int]:
@@ -66,7 +76,7 @@ def test_pairs_batch_as_chosen_rows_then_rejected_rows() -> None:
         SimpleNamespace(prompt="e", chosen="fgh", rejected="i", extra={}),
     ]
     items, lengths = encode_pairs(pairs, Letters(), 20)
-    assert lengths == [5, 6]
+    assert lengths.tolist() == [5, 6]
     batch = PairCollator(pad_token_id=7)([{**item, "row": 10 + n} for n, item in enumerate(items)])
     assert batch["input_ids"].tolist() == [
         [*codes("a b"), EOS, 7, 7],
@@ -84,3 +94,68 @@ def test_right_pad_masks_by_length_not_by_id(rows: list[list[int]]) -> None:
     ids, mask = right_pad(rows, 7)
     assert [ids[i][: len(row)].tolist() for i, row in enumerate(rows)] == rows
     assert mask.sum(dim=1).tolist() == [len(row) for row in rows]
+
+
+def bytewise() -> PreTrainedTokenizerFast:
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.train_from_iterator(
+        ["The cat was in the garden.\nTL;DR: It came back."] * 5,
+        trainers.BpeTrainer(
+            vocab_size=300, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), special_tokens=["<e>"]
+        ),
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=core, eos_token="<e>")
+
+
+def keep_lines(prompt: str, tokenizer: Any, room: int) -> str:
+    """A way of cutting: whole lines before the closing one, as many as fit."""
+    *lines, last = prompt.split("\n")
+    for count in range(len(lines), 0, -1):
+        text = "\n".join([*lines[:count], last])
+        if len(tokenizer(text, add_special_tokens=False)["input_ids"]) <= room:
+            return text
+    raise UserError("too long")
+
+
+FAST = bytewise()
+texts = st.text(alphabet="The cat\n.é🐈", max_size=60)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    drawn=st.lists(st.tuples(texts, texts, texts, st.booleans()), min_size=1, max_size=5),
+    max_length=st.integers(min_value=1, max_value=70),
+    cut=st.sampled_from([None, keep_lines]),
+)
+def test_many_pairs_at_once_are_as_one_at_a_time(
+    drawn: list[tuple[str, str, str, bool]], max_length: int, cut: CutPrompt | None
+) -> None:
+    pairs = [
+        SimpleNamespace(prompt=prompt + ("\nTL;DR:" if closed else ""), chosen=chosen, rejected=rejected, extra={})
+        for prompt, chosen, rejected, closed in drawn
+    ]
+    items, lengths = encode_pairs(pairs, FAST, max_length, cut)
+    wanted = [encode_pair(FAST, p.prompt, " " + p.chosen, " " + p.rejected, max_length, cut) for p in pairs]
+    assert [(item["chosen_ids"], item["rejected_ids"]) for item in items] == wanted
+    assert lengths.tolist() == [max(len(chosen), len(rejected)) for chosen, rejected in wanted]
+
+
+def test_pairs_are_not_read_again_when_the_cache_has_them(tmp_path: Path) -> None:
+    pair = SimpleNamespace(prompt="The cat\nTL;DR:", chosen="was", rejected="is", extra={"gold_prefers_chosen": True})
+
+    def encoded(pairs: Iterable[Any], max_length: int = 60, data: str = "a") -> tuple[Any, ...]:
+        options: dict[str, Any] = {"made_from": {"data": data}, "notes": lambda: {"dropped": 2}}
+        return encode_pairs(pairs, FAST, max_length, cache=tmp_path, **options)
+
+    def unread() -> Iterator[Any]:
+        raise AssertionError("read again")
+        yield
+
+    first, lengths = encoded([pair])
+    again, same = encoded(unread())
+    assert list(first) == list(again) and lengths.tolist() == same.tolist()
+    assert again.store.notes == {"dropped": 2} and again[0]["gold"] == 1.0
+    for other in ({"max_length": 61}, {"data": "b"}):
+        with pytest.raises(AssertionError, match="read again"):
+            encoded(unread(), **other)
