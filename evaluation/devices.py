@@ -48,6 +48,8 @@ def existing_device(name: str, count: int) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise UserError(f"unknown device '{name}': cpu, cuda, cuda:0, cuda:1, ...") from error
+    if device.type not in ("cpu", "cuda"):
+        raise UserError(f"device '{name}' is not supported: cpu, cuda, cuda:0, cuda:1, ...")
     if device.type == "cuda" and (device.index or 0) >= count:
         raise UserError(f"no device '{name}' here ({count} GPUs): leave the option out to choose by itself")
     return device

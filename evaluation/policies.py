@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from trlx.utils.errors import UserError
-from trlx.utils.pretrained import load_model
-
-_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+from trlx.utils.pretrained import is_hub_id, load_model, require_vocabulary, require_whole
 
 
 def require_model(name: str, path: str, remedy: str) -> None:
@@ -29,15 +26,14 @@ def require_model(name: str, path: str, remedy: str) -> None:
     """
     if (Path(path) / "config.json").is_file():
         return
-    if Path(path).exists() or not _HUB_ID.fullmatch(path):
+    if Path(path).exists() or not is_hub_id(path):
         raise UserError(f"no {name} model in {path}: {remedy}")
 
 
 def load_policy(path: str, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
     """A causal language model in evaluation mode. Raises: UserError when it cannot be read."""
-    model, missing = load_model(AutoModelForCausalLM, path, dtype)
-    if missing:
-        raise UserError(f"{path}: weights missing for {', '.join(sorted(missing)[:3])}: not a causal language model")
+    model, missing = load_model(AutoModelForCausalLM, path, dtype, named_by="--models")
+    require_whole(missing, path)
     return model.to(device).eval()
 
 
@@ -64,10 +60,11 @@ def require_fit(
     prompts: Sequence[str],
     max_new_tokens: int,
 ) -> None:
-    """Check that the longest prompt and a summary fit into the model's positions.
+    """Check that the model knows its tokenizer's ids, and that the longest prompt and a summary fit into its positions.
 
     Raises: UserError naming the model and the options to change.
     """
+    require_vocabulary(model.config, tokenizer, name)
     limit = getattr(model.config, "max_position_embeddings", None)
     longest = max(len(tokenizer(prompt, add_special_tokens=False)["input_ids"]) for prompt in prompts)
     if limit is not None and longest + max_new_tokens > limit:

@@ -16,7 +16,7 @@ from transformers import (
 )
 from transformers.activations import NewGELUActivation
 
-from trlx.utils.pretrained import load_model, load_tokenizer, without_dropout
+from trlx.utils.pretrained import load_model, load_tokenizer, require_whole, without_dropout
 
 
 def load_language_model(
@@ -29,13 +29,14 @@ def load_language_model(
         arch: "causal", or "seq2seq" for an encoder-decoder.
         config_changes: fields of its config to set.
 
-    Raises: UserError when there is nothing to load.
+    Raises: UserError when there is nothing to load, or only a part of the weights.
     """
     auto_class = AutoModelForSeq2SeqLM if arch == "seq2seq" else AutoModelForCausalLM
     if isinstance(source, PreTrainedConfig):
         model = auto_class.from_config(without_dropout(copy.deepcopy(source)), dtype=dtype)
     else:
-        model = load_model(auto_class, source, dtype, **config_changes)[0]
+        model, missing = load_model(auto_class, source, dtype, named_by="model.model_path", **config_changes)
+        require_whole(missing, source)
     fuse_activations(model)
     return model
 
@@ -54,7 +55,7 @@ def fuse_activations(model: nn.Module) -> None:
 
 def load_policy_tokenizer(source: str, **options: Any) -> PreTrainedTokenizerBase:
     """A tokenizer with a pad token. Raises: UserError when there is none or it has no EOS token."""
-    tokenizer = load_tokenizer(source, **options)
+    tokenizer = load_tokenizer(source, named_by="tokenizer.tokenizer_path", **options)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token  # masks come from lengths, so pads need no id of their own
     return tokenizer

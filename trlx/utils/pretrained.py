@@ -2,32 +2,55 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
+from safetensors import SafetensorError, safe_open
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerBase
+from transformers.utils import logging
 
-from trlx.utils.errors import UserError
+from trlx.utils.disk import disk_trouble
+from trlx.utils.errors import MissingPackageError, UserError, one_line
+from trlx.utils.hub import settle_offline
+
+_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+# The file without which a folder holds no such thing.
+_NEEDS = {"tokenizer": "tokenizer_config.json", "model": "config.json"}
 
 
-def load_tokenizer(path: str | os.PathLike[str], **options: Any) -> PreTrainedTokenizerBase:
+def load_tokenizer(path: str | os.PathLike[str], named_by: str = "--model", **options: Any) -> PreTrainedTokenizerBase:
     """The tokenizer of a folder or hub id; options go to `from_pretrained`.
+
+    Args:
+        named_by: the option that the path is from, for messages.
 
     Raises: UserError when it cannot be read or has no EOS token.
     """
-    _check_folder(path, needs="tokenizer_config.json")
-    try:
+    with _loading("tokenizer", path, named_by):
         tokenizer = AutoTokenizer.from_pretrained(str(path), **options)
-    except (OSError, ValueError) as error:
-        raise _cannot_load("tokenizer", path, error) from error
     if tokenizer.eos_token_id is None:
         raise UserError(f"{path}: its tokenizer has no EOS token; set eos_token in tokenizer_config.json")
     return tokenizer
 
 
+def load_config(path: str | os.PathLike[str], named_by: str = "--model", **options: Any) -> Any:
+    """A model's config, every dropout off, without its weights. Raises: UserError when it cannot be read."""
+    with _loading("model", path, named_by):
+        return without_dropout(AutoConfig.from_pretrained(str(path), **options))
+
+
 def load_model(
-    auto_class: Any, path: str | os.PathLike[str], dtype: torch.dtype = torch.float32, **options: Any
+    auto_class: Any,
+    path: str | os.PathLike[str],
+    dtype: torch.dtype = torch.float32,
+    named_by: str = "--model",
+    **options: Any,
 ) -> tuple[Any, set[str]]:
     """A pretrained model with every dropout off.
 
@@ -35,21 +58,29 @@ def load_model(
         auto_class: e.g. `AutoModelForCausalLM`.
         path: a folder or hub id.
         dtype: of the weights; never taken from the checkpoint's config.
+        named_by: the option that the path is from, for messages.
         options: fields of its config to set first, e.g. `num_labels=1`; others go to transformers' `from_pretrained`.
 
     Returns: (model, names of weights that the checkpoint lacks and that were initialised anew).
     Raises: UserError when it cannot be read, or an option is neither's.
     """
-    _check_folder(path, needs="config.json")
     hub = {name: options[name] for name in ("revision", "cache_dir", "token", "trust_remote_code") if name in options}
-    try:
+    with _loading("model", path, named_by):
         config, others = AutoConfig.from_pretrained(str(path), return_unused_kwargs=True, **options)
         model, info = auto_class.from_pretrained(
             str(path), config=without_dropout(config), dtype=dtype, output_loading_info=True, **others, **hub
         )
-    except (OSError, ValueError, TypeError, ImportError) as error:
-        raise _cannot_load("model", path, error) from error
     return model, set(info["missing_keys"])
+
+
+def meta_model(path: str | os.PathLike[str], named_by: str = "--model") -> Any:
+    """The bare model that a folder's config describes, with shapes and no weights.
+
+    Raises: UserError as `load_config`.
+    """
+    config = load_config(path, named_by)
+    with torch.device("meta"):
+        return AutoModel.from_config(config)
 
 
 def pop_dtype(options: dict[str, Any]) -> torch.dtype:
@@ -77,6 +108,50 @@ def require_positions(config: Any, length: int, option: str) -> None:
         raise UserError(f"{option} is {length} but the model has {positions} positions: lower {option}")
 
 
+def require_vocabulary(config: Any, tokenizer: PreTrainedTokenizerBase, path: object) -> None:
+    """Refuse a tokenizer that makes ids for which the model has no embedding.
+
+    Args:
+        config: the model's. tokenizer: what will make its ids. path: where the tokenizer is from, for the message.
+
+    Raises: UserError naming both sizes.
+    """
+    rows = getattr(config.get_text_config(), "vocab_size", None)
+    largest = max(tokenizer.get_vocab().values())
+    if rows is not None and largest >= rows:
+        raise UserError(
+            f"{path}: its tokenizer has ids up to {largest} but the model embeds only {rows}: "
+            "they are of different models; take both from one folder"
+        )
+
+
+def require_own_tokenizer(
+    model_path: str | os.PathLike[str], tokenizer: PreTrainedTokenizerBase, tokenizer_path: str | os.PathLike[str]
+) -> None:
+    """Refuse a tokenizer whose vocabulary is not that of the tokenizer which lies beside the model, if one does.
+
+    Two vocabularies may be of one size and still name every id otherwise, so that nothing else would notice.
+
+    Raises: UserError naming both folders.
+    """
+    if str(model_path) == str(tokenizer_path) or not (Path(model_path) / "tokenizer_config.json").is_file():
+        return
+    own, given = load_tokenizer(model_path).get_vocab(), tokenizer.get_vocab()
+    differing = sum(given.get(token) != number for token, number in own.items())
+    if differing:  # what was added to it does no harm
+        raise UserError(
+            f"{tokenizer_path}: its tokenizer is not that of the model in {model_path} ({differing} of {len(own)} "
+            "tokens have other ids): take both from one folder"
+        )
+
+
+def require_whole(missing: set[str], path: object) -> None:
+    """Refuse a model of which weights were not in its files. Raises: UserError naming some of them."""
+    if missing:
+        names = ", ".join(sorted(missing)[:3])
+        raise UserError(f"{path}: {len(missing)} weights are missing ({names}): no language model; name another one")
+
+
 def without_dropout(config: Any) -> Any:
     """The config with every dropout probability 0, in place.
 
@@ -89,16 +164,88 @@ def without_dropout(config: Any) -> Any:
     return config
 
 
-def _check_folder(path: str | os.PathLike[str], needs: str) -> None:
+def is_hub_id(path: str | os.PathLike[str]) -> bool:
+    """Whether a path that is no folder here can be the name of a model on the hub."""
+    return _HUB_ID.fullmatch(str(path)) is not None and str(path) not in (".", "..")
+
+
+@contextlib.contextmanager
+def _loading(what: str, path: str | os.PathLike[str], named_by: str) -> Iterator[None]:
+    """Around the libraries' loading: no tables and bars, no vain waiting for the hub, one-line errors.
+
+    Args:
+        what: is loaded, "model" or "tokenizer". path: a folder or hub id. named_by: the option it is from.
+    """
+    _check_folder(path, _NEEDS[what], named_by)
+    here = os.path.isdir(path)
+    offline = not here and settle_offline()
+    try:
+        with _quiet_library(bars=not here and not offline):
+            yield
+    except Exception as error:  # the readers of these files have no error in common
+        if isinstance(error, (MemoryError, torch.OutOfMemoryError, MissingPackageError)) or disk_trouble(error):
+            raise
+        if offline:
+            raise UserError(
+                f"{path}: no such folder here, and the model hub cannot be reached to fetch it: "
+                f"name a folder on this machine that holds the model ({named_by} FOLDER)"
+            ) from error
+        raise UserError(_why_not(what, Path(path), error, named_by)) from error
+
+
+@contextlib.contextmanager
+def _quiet_library(bars: bool) -> Iterator[None]:
+    """Without transformers' report of weights (what matters of it we say) and, unless `bars`, its progress bars."""
+    verbosity, had_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    if not bars:  # a download is worth watching, reading a file is not
+        logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if had_bars:
+            logging.enable_progress_bar()
+
+
+def _check_folder(path: str | os.PathLike[str], needs: str, named_by: str) -> None:
     """A path that can be no hub id must be a folder that holds a model."""
     name = str(path)
-    if os.path.isabs(name) or name.startswith((".", "~")) or name.count("/") > 1:
-        if not os.path.isdir(name):
-            raise UserError(f"{name}: no such folder; run the stage that writes it first, or name another model")
+    if os.path.isdir(name):
         if not os.path.exists(os.path.join(name, needs)):
             raise UserError(f"{name}: holds no finished model (no {needs}); finish the stage that writes it")
+    elif os.path.exists(name):
+        raise UserError(f"{name}: is a file; name the folder that holds the model ({named_by} FOLDER)")
+    elif not name:
+        raise UserError(f"no model is named: give {named_by} FOLDER, or a hub id")
+    elif not is_hub_id(name):
+        raise UserError(f"{name}: no such folder; run the stage that writes it first, or name another model")
 
 
-def _cannot_load(what: str, path: object, error: Exception) -> UserError:
-    reason = " ".join(str(error).split())[:200]
-    return UserError(f"{path}: its {what} cannot be loaded ({reason}); name a model folder or a hub id in reach")
+def _why_not(what: str, path: Path, error: Exception, named_by: str) -> str:
+    damage = damaged_file(path) if path.is_dir() else None
+    if damage:
+        return f"{damage}: copy or make the model anew, or name another ({named_by})"
+    reason = one_line(error)[:200] or type(error).__name__
+    if "ignore_mismatched_sizes" in reason:
+        reason = "weights have other sizes than config.json says"
+    return f"{path}: its {what} cannot be loaded ({reason}): name a model folder or a hub id in reach ({named_by})"
+
+
+def damaged_file(folder: Path) -> str | None:
+    """The first file of a model's folder that is not what its name says, with what is wrong; None for none."""
+    for path in sorted(folder.glob("*.json")):
+        try:
+            if not isinstance(json.loads(path.read_bytes()), dict):
+                return f"{path}: holds no JSON object"
+        except json.JSONDecodeError as error:
+            return f"{path}, line {error.lineno}: not JSON ({error.msg})"
+        except UnicodeDecodeError:
+            return f"{path}: not UTF-8 text"
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(path, "pt"):
+                pass
+        except SafetensorError as error:
+            return f"{path}: damaged or cut short ({one_line(error)})"
+    return None
