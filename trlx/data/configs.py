@@ -10,11 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from trlx.data.method_configs import MethodConfig, get_method
 from trlx.utils.errors import UserError, nearest
-from trlx.utils.strict import build
+from trlx.utils.strict import build, coerce
+from trlx.utils.yaml_file import read_yaml
 
 
 @dataclass
@@ -166,17 +165,12 @@ class TRLConfig:
 
     @classmethod
     def load_yaml(cls, path: str | Path) -> TRLConfig:
-        """Read a YAML file. Raises: UserError naming the file and what is wrong in it."""
+        """Read a YAML file. Raises: UserError naming the file, the line and what is wrong there."""
+        file = read_yaml(path)
         try:
-            values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise UserError(f"cannot read {path}: {error.strerror}") from error
-        except yaml.YAMLError as error:
-            raise UserError(f"{path} is not valid YAML: {error}") from error
-        try:
-            return cls.from_dict(values)
+            return cls.from_dict(file.values)
         except UserError as error:
-            raise UserError(f"{path}: {error}") from error
+            raise file.refusal(error) from error
 
     @classmethod
     def from_dict(cls, config: Mapping[str, Any]) -> TRLConfig:
@@ -188,7 +182,8 @@ class TRLConfig:
         if isinstance(method, Mapping):
             if "name" not in method:
                 raise UserError("missing key 'method.name' (e.g. PPOConfig)")
-            values["method"] = build(get_method(method["name"]), method, "method")
+            name = coerce(method["name"], str, "method.name")
+            values["method"] = build(get_method(name), method, "method")
         return build(cls, values)
 
     def to_dict(self) -> dict[str, Any]:
@@ -210,6 +205,8 @@ class TRLConfig:
             node = nested
             for section in sections:
                 node = node.setdefault(section, {})
+                if not isinstance(node, dict):
+                    raise UserError(f"'{key}' and '{section}' are both set: give one of them")
             node[name] = _merge(node.get(name, {}), value, None) if isinstance(value, Mapping) else value
         return base.evolve(**nested)
 

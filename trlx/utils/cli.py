@@ -1,69 +1,38 @@
 """Command lines made from dataclasses: `--config file.yaml`, dotted overrides, `--help` with every default.
 
-jsonargparse does the work; here are only the one-line errors that name the nearest key.
+jsonargparse does the work; here are only the one-line errors, which name the option, or the file and line, and the
+nearest key there is.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import sys
-import typing
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from os import PathLike
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from jsonargparse import ArgumentParser
 
-from trlx.utils.errors import fail, nearest
+from trlx.utils.errors import UserError, fail, nearest
+from trlx.utils.strict import check, check_values, is_section, keys_of, show, spell
+from trlx.utils.yaml_file import read_yaml
 
 T = TypeVar("T")
 
 
 class OneLineParser(ArgumentParser):
-    """jsonargparse's parser with errors on one line that name the nearest known option."""
+    """jsonargparse's parser with errors on one line that name the nearest known option.
+
+    Set before parsing: `hints`, dotted name → annotation of every option, and `given`, the command line.
+    """
+
+    hints: dict[str, Any]
+    given: Sequence[str]
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        fail(_with_remedy(message, [action.dest for action in self._actions]))
-
-
-def _with_remedy(message: str, known: list[str]) -> str:
-    message = " ".join(message.split())
-    unknown = re.search(r"unrecognized arguments: --([\w.]+)", message)
-    if unknown:
-        return f"unknown option --{unknown.group(1)}{nearest(unknown.group(1), known)}"
-    unaccepted = re.search(r"Option '([\w.]+)' is not accepted", message)
-    if unaccepted:
-        return f"unknown key '{unaccepted.group(1)}'{nearest(unaccepted.group(1), known)}"
-    in_group = re.search(r"Group '([\w.]+)' does not accept (?:option|nested key) '([\w.]+)'", message)
-    if in_group:
-        key = f"{in_group.group(1)}.{in_group.group(2)}"
-        return f"unknown key '{key}'{nearest(key, known)}"
-    top = re.search(
-        r"(?:Key|option|key) '([\w.]+)' is not expected|does not accept (?:option|nested key) '([\w.]+)'",
-        message,
-    )
-    if top:
-        key = top.group(1) or top.group(2)
-        return f"unknown key '{key}'{nearest(key, known)}"
-    return message
-
-
-def _switches(cls: type, prefix: str = "") -> set[str]:
-    """Dotted names of the options that are true or false, nested dataclasses included."""
-    names: set[str] = set()
-    for name, hint in typing.get_type_hints(cls).items():
-        if hint is bool:
-            names.add(f"--{prefix}{name}")
-        elif isinstance(hint, type) and dataclasses.is_dataclass(hint):
-            names |= _switches(hint, f"{prefix}{name}.")
-    return names
-
-
-def _spell_out(argv: Sequence[str], switches: set[str]) -> list[str]:
-    """A switch given alone means true, as people write it: `--overwrite`."""
-    following = [*argv[1:], "--"]
-    return [f"{a}=true" if a in switches and b.startswith("--") else a for a, b in zip(argv, following, strict=False)]
+        fail(_with_remedy(" ".join(message.split()), self.hints, self.given))
 
 
 def parse_config(
@@ -81,11 +50,79 @@ def parse_config(
     """
     files: list[str | PathLike[Any]] = [default_config] if default_config else []
     parser = OneLineParser(description=description, default_config_files=files, allow_abbrev=False)
+    parser.hints = {**dict(keys_of(cls)), "config": Path}
     parser.add_argument("--config", action="config", help="YAML file with any of the options below.")
     # The DeepSpeed launcher hands every process this option.
     parser.add_argument("--local_rank", type=int, default=-1, help="Set by the DeepSpeed launcher; not for people.")
     parser.add_class_arguments(cls)
-    arguments = _spell_out(sys.argv[1:] if argv is None else argv, _switches(cls))
-    namespace: Any = parser.instantiate(parser.parse_args(arguments))
-    fields = {name: value for name, value in vars(namespace).items() if name in cls.__dataclass_fields__}  # type: ignore[attr-defined]
-    return cls(**fields)
+    switches = {f"--{name}" for name, hint in parser.hints.items() if hint is bool}
+    arguments = _spell_out(sys.argv[1:] if argv is None else argv, switches)
+    parser.given = arguments
+    try:
+        for path in _values_of("config", arguments):
+            _check_file(cls, path)
+        namespace: Any = parser.instantiate(parser.parse_args(arguments))
+        fields = {name: value for name, value in vars(namespace).items() if name in cls.__dataclass_fields__}  # type: ignore[attr-defined]
+        options = cls(**fields)
+        check_values(options)
+    except UserError as error:
+        fail(str(error))
+    return options
+
+
+def _spell_out(argv: Sequence[str], switches: set[str]) -> list[str]:
+    """A switch given alone means true, as people write it: `--overwrite`."""
+    following = [*argv[1:], "--"]
+    return [f"{a}=true" if a in switches and b.startswith("--") else a for a, b in zip(argv, following, strict=False)]
+
+
+def _values_of(name: str, argv: Sequence[str]) -> Iterator[str]:
+    """What a command line gives an option, in order: `--name VALUE` or `--name=VALUE`."""
+    for index, argument in enumerate(argv):
+        if argument.startswith(f"--{name}="):
+            yield argument.removeprefix(f"--{name}=")
+        elif argument == f"--{name}":
+            yield from argv[index + 1 : index + 2]
+
+
+def _check_file(cls: type, path: str) -> None:
+    """Raises: UserError with file and line for settings in a YAML file that are not of `cls`."""
+    file = read_yaml(path)
+    try:
+        check(cls, file.values)
+    except UserError as error:
+        raise file.refusal(error) from error
+
+
+def _with_remedy(message: str, hints: dict[str, Any], argv: Sequence[str]) -> str:
+    """jsonargparse's message in our words, or as it is where it is of an unknown kind."""
+    found = re.search(r"unrecognized arguments: (\S+)", message)
+    if found:
+        return _unrecognised(found.group(1), hints)
+    found = re.search(r"argument -*([\w.]+).*: expected (?:one|at least one) argument", message)
+    if found:
+        return f"--{found.group(1)} needs a value: {spell(hints.get(found.group(1), str))}"
+    found = re.search(r"Parser key \"([\w.]+)\":? .*NestedArg\(key='([\w.]+)'", message)
+    if found:
+        return f"unknown option --{found.group(1)}.{found.group(2)}; did you mean '{found.group(1)}'?"
+    found = re.search(r"Parser key \"([\w.]+)\"", message)
+    if found and found.group(1) in hints and not is_section(hints[found.group(1)]):
+        given = "".join(f", not {show(value)}" for value in list(_values_of(found.group(1), argv))[-1:])
+        return f"--{found.group(1)} must be {spell(hints[found.group(1)])}{given}"
+    if found and is_section(hints.get(found.group(1))):
+        return f"--{found.group(1)} is a section: give its keys, as in --{found.group(1)}.NAME VALUE"
+    found = re.search(r"Group '([\w.]+)' does not accept (?:option|nested key) '([\w.]+)'", message)
+    if found:
+        name = f"{found.group(1)}.{found.group(2)}"
+        return f"unknown key '{name}'{nearest(name, hints)}"
+    found = re.search(r"arguments are required: ([\w.]+)", message)
+    if found:
+        return f"--{found.group(1)} is needed: {spell(hints.get(found.group(1), str))}"
+    return message
+
+
+def _unrecognised(argument: str, hints: dict[str, Any]) -> str:
+    name = argument.removeprefix("--").partition("=")[0]
+    if argument.startswith("--") and name:
+        return f"unknown option --{name}{nearest(name, hints)}"
+    return f"'{argument}' belongs to no option: options are written --name value; --help lists them"

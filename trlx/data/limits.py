@@ -1,0 +1,57 @@
+"""Numbers in a configuration that cannot be meant: lengths below 1, rates that are infinite."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from trlx.data.configs import TRLConfig
+from trlx.utils.ranges import ABOVE_0, AT_LEAST_0, AT_LEAST_1, FINITE, NOT_NEGATIVE, POSITIVE, SHARE, require_ranges
+
+TRAIN = {
+    "seq_length": AT_LEAST_1,
+    "batch_size": AT_LEAST_1,
+    "minibatch_size": AT_LEAST_1,
+    "total_steps": AT_LEAST_0,
+    "epochs": AT_LEAST_0,
+    "checkpoint_interval": AT_LEAST_1,
+    "eval_interval": AT_LEAST_1,
+    "resume_interval": AT_LEAST_0,
+    "keep_checkpoints": AT_LEAST_0,
+    "seed": AT_LEAST_0,
+}
+# By name, of whatever method has it.
+METHOD = {
+    "ppo_epochs": AT_LEAST_1,
+    "num_rollouts": AT_LEAST_1,
+    "chunk_size": AT_LEAST_1,
+    "num_value_layers_unfrozen": AT_LEAST_0,
+    "init_kl_coef": NOT_NEGATIVE,
+    "target": ABOVE_0,
+    "horizon": AT_LEAST_1,
+    "gamma": SHARE,
+    "lam": SHARE,
+    "cliprange": ABOVE_0,
+    "cliprange_value": ABOVE_0,
+    "vf_coef": NOT_NEGATIVE,
+    "ref_mean": FINITE,
+    "ref_std": POSITIVE,
+    "cliprange_reward": AT_LEAST_0,
+    "missing_eos_penalty": FINITE,
+    "max_grad_norm": ABOVE_0,
+    "target_kl": ABOVE_0,
+    "cql_scale": FINITE,
+    "awac_scale": FINITE,
+    "beta": FINITE,
+    "steps_for_target_q_sync": AT_LEAST_1,
+    "start_percentile": SHARE,
+    "end_percentile": SHARE,
+    "n_improve_steps": AT_LEAST_1,
+    "n_generations_per_prompt": AT_LEAST_1,
+}
+
+
+def require_limits(config: TRLConfig) -> None:
+    """Raises: UserError for a number of the training loop or the method that cannot be meant, naming it."""
+    require_ranges(config.train, TRAIN, "train.")
+    known = {field.name for field in dataclasses.fields(config.method)}
+    require_ranges(config.method, {name: METHOD[name] for name in METHOD if name in known}, "method.")
