@@ -23,6 +23,7 @@ import torch
 import trlx
 from evaluation.devices import choose_dtype, existing_device
 from evaluation.policies import require_model
+from launch.checks import MAKERS, require_ppo_room, require_start
 from launch.outputs import DEFAULT_ROOT, default_under, fill_places
 from launch.stage import ranks
 from reward_model.model import check_reward_model
@@ -34,20 +35,20 @@ from tasks.registry import get_task
 from tasks.text import response_text, truncate_prompt
 from tasks.tldr import OnBadRows
 from trlx.data.configs import ModelConfig, OptimizerConfig, SchedulerConfig, TokenizerConfig, TrainConfig, TRLConfig
+from trlx.data.limits import require_limits
 from trlx.data.method_configs import PPOConfig
 from trlx.models.loading import load_policy_tokenizer
 from trlx.trainer import BaseRLTrainer
 from trlx.trainer.checkpointer import RESUME_NAME, find_resumable
 from trlx.trlx import max_prompt_length
 from trlx.utils.cli import parse_config
+from trlx.utils.disk import require_writable
 from trlx.utils.distributed import from_main_rank, is_main_rank
 from trlx.utils.errors import UserError, run_main
 from trlx.utils.metrics import METRICS_FILE
+from trlx.utils.pretrained import load_config, require_own_tokenizer, require_vocabulary
+from trlx.utils.ranges import AT_LEAST_1, require_ranges
 
-STAGES = {
-    "SFT": "deepspeed sft/train_gptneo_summarize.py",
-    "reward": "deepspeed reward_model/train_reward_model_gptneo.py",
-}
 # What this stage writes into train.checkpoint_dir and train.logging_dir; `--overwrite` removes these and nothing else.
 CHECKPOINTS = ("best_checkpoint", RESUME_NAME, "checkpoint_*", ".*checkpoint*.writing", ".*checkpoint*.old")
 LOGS = (METRICS_FILE, "events.out.tfevents.*", "eval")
@@ -167,11 +168,12 @@ def main(argv: list[str] | None = None) -> None:
 def run(options: PPOOptions) -> BaseRLTrainer:
     """Run the stage; call on every rank."""
     reward_path = options.reward_model or str(default_under(options.root, None, "ckpts", "reward_model"))
-    require_model("SFT", str(options.model.model_path), f"`{STAGES['SFT']}` with the same --root makes it")
-    require_model("reward", reward_path, f"`{STAGES['reward']}` with the same --root makes it")
-    check_reward_model(reward_path)
+    require_model("SFT", str(options.model.model_path), f"`{MAKERS['ckpts', 'sft']}` with the same --root makes it")
+    require_model("reward", reward_path, f"`{MAKERS['ckpts', 'reward_model']}` with the same --root makes it")
     config = options.engine_config()
-    tokenizer = load_policy_tokenizer(config.tokenizer.tokenizer_path)
+    check_options(options, config)
+    check_reward_model(reward_path)
+    tokenizer = check_policy(config)
     length = max_prompt_length(config)
     train_posts = load_prompts(options, options.data, options.train_split, options.train_limit, tokenizer, length)
     valid_data = options.valid_data or options.data
@@ -201,6 +203,30 @@ def run(options: PPOOptions) -> BaseRLTrainer:
     return trainer
 
 
+def check_options(options: PPOOptions, config: TRLConfig) -> None:
+    """Refuse numbers that cannot be meant and folders that cannot be written."""
+    require_ranges(options, dict.fromkeys(("train_limit", "eval_limit", "reward_batch_size"), AT_LEAST_1))
+    require_limits(config)
+    if config.model.critic_path:
+        require_start(config.model.critic_path, "--model.critic_path")
+    require_writable(config.train.checkpoint_dir, "--root or --train.checkpoint_dir")
+    require_writable(log_folder(config.train), "--root or --train.logging_dir")
+
+
+def check_policy(config: TRLConfig) -> Any:
+    """Refuse a policy whose tokenizer is another model's; returns the tokenizer."""
+    model_path, tokenizer_path = str(config.model.model_path), str(config.tokenizer.tokenizer_path)
+    tokenizer = load_policy_tokenizer(tokenizer_path)
+    require_vocabulary(load_config(model_path, "--model.model_path"), tokenizer, tokenizer_path)
+    require_own_tokenizer(model_path, tokenizer, tokenizer_path)
+    return tokenizer
+
+
+def log_folder(train: TrainConfig) -> Path:
+    """Where metrics and event files go."""
+    return Path(train.logging_dir or Path(train.checkpoint_dir) / "logs")
+
+
 def load_prompts(
     options: PPOOptions, source: str, split: str, limit: int | None, tokenizer: Any, max_tokens: int
 ) -> list[Post]:
@@ -224,7 +250,7 @@ def claim_outputs(options: PPOOptions) -> str | None:
     if options.overwrite and options.resume:
         raise UserError("--overwrite and --resume exclude each other: give one of them")
     folder = Path(options.train.checkpoint_dir)
-    logs = Path(options.train.logging_dir or folder / "logs")
+    logs = log_folder(options.train)
     written = [path for pattern in CHECKPOINTS for path in folder.glob(pattern)]
     held = sorted(written + [path for pattern in LOGS for path in logs.glob(pattern)])
     if held and not options.overwrite and not options.resume:
@@ -233,6 +259,7 @@ def claim_outputs(options: PPOOptions) -> str | None:
     finished = [path for path in written if (path / "hf_model").is_dir()]
     if options.resume and found is None and finished:
         raise UserError(f"{finished[0]} holds a model but nothing to resume from: pass --overwrite to train it anew")
+    require_ppo_room(options.engine_config(), written)
     if found is None:
         for path in held:
             if path.is_dir():

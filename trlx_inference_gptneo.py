@@ -41,6 +41,7 @@ from evaluation.samples import write_samples
 from evaluation.statistics import RESAMPLES
 from evaluation.tables import print_tables, to_markdown
 from launch.outputs import DEFAULT_ROOT, default_under, fill_places
+from reward_model.model import check_reward_model
 from reward_model.scorer import RewardScorer
 from tasks.encoding import cut_prompts
 from tasks.records import Post
@@ -48,9 +49,11 @@ from tasks.registry import Task, get_task
 from tasks.text import truncate_prompt
 from tasks.tldr import OnBadRows
 from trlx.utils.cli import parse_config
+from trlx.utils.disk import require_writable
 from trlx.utils.errors import UserError, run_main
 from trlx.utils.files import write_json, write_text
-from trlx.utils.pretrained import load_tokenizer
+from trlx.utils.pretrained import load_config, load_tokenizer, require_vocabulary
+from trlx.utils.ranges import AT_LEAST_0, AT_LEAST_1, require_ranges
 
 # Where each stage leaves its model under the root, and the command that makes it.
 STAGES = {
@@ -60,6 +63,11 @@ STAGES = {
         "accelerate launch --config_file configs/default_accelerate_config.yaml trlx_gptneo_text_summarization.py",
     ),
     "reward": (("ckpts", "reward_model"), "deepspeed reward_model/train_reward_model_gptneo.py"),
+}
+RANGES = {
+    **dict.fromkeys(("limit", "batch_size", "reward_batch_size", "max_length", "max_new_tokens"), AT_LEAST_1),
+    **dict.fromkeys(("kl_posts", "seed"), AT_LEAST_0),
+    "resamples": AT_LEAST_1,
 }
 PACKAGES = ("torch", "transformers", "evaluate", "rouge-score", "scipy", "datasets", "tokenizers")
 
@@ -134,11 +142,7 @@ def main(argv: list[str] | None = None) -> None:
 def _check(options: InferenceOptions) -> None:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError("the evaluation runs in one process: start it with plain python, without a launcher")
-    for name in ("batch_size", "reward_batch_size", "max_new_tokens", "resamples"):
-        if getattr(options, name) < 1:
-            raise UserError(f"--{name} must be at least 1, not {getattr(options, name)}")
-    if options.kl_posts < 0:
-        raise UserError(f"--kl_posts must be 0 (no KL) or more, not {options.kl_posts}")
+    require_ranges(options, RANGES)
     if options.max_new_tokens >= options.max_length:
         raise UserError(
             f"--max_new_tokens {options.max_new_tokens} leaves no room in --max_length {options.max_length}"
@@ -179,6 +183,10 @@ def evaluate(options: InferenceOptions) -> tuple[Results, list[str]]:
     models = parse_models(options.models, options.root)
     reward_path = options.reward_model or _stage_folder("reward", options.root)
     require_model("reward", reward_path, f"`{STAGES['reward'][1]}` with the same --root makes it")
+    require_writable(Path(options.root) / "metadata", "--root")
+    for path in models.values():
+        require_vocabulary(load_config(path, "--models"), load_tokenizer(path, "--models"), path)
+    check_reward_model(reward_path)
     task = get_task(options.task)
     devices = choose_devices(options.reward_device, options.policy_device)
     print(devices, flush=True)

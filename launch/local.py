@@ -36,8 +36,10 @@ class Machine:
 
 def look_around(processes: int) -> Machine:
     """What can run here: at most one process a GPU, one process alone without DeepSpeed."""
-    if torch.cuda.is_available():
-        processes = min(processes, torch.cuda.device_count())
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else processes
+    if processes > gpus:
+        print(f"{processes} processes were asked for and there are {gpus} GPUs: running {gpus}", flush=True)
+        processes = gpus
     reason = without_deepspeed()
     return Machine(1 if reason else processes, not reason, reason)
 

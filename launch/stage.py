@@ -23,17 +23,28 @@ from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
-from transformers import PreTrainedModel, TrainingArguments, set_seed
+from transformers import PreTrainedModel, SchedulerType, TrainingArguments, set_seed
 
+from launch.checks import require_stage_room, require_start
 from launch.local import without_deepspeed
 from launch.outputs import DEFAULT_ROOT, RUN_FILE, check_output, checkpoint_step, claim_output
+from trlx.utils.disk import writing
 from trlx.utils.distributed import from_main_rank, is_main_rank, start_process_group
 from trlx.utils.errors import UserError, nearest
 from trlx.utils.files import fsync_tree, fsync_tree_top, write_json, write_text
 from trlx.utils.metrics import METRICS_FILE, read_metrics
+from trlx.utils.ranges import AT_LEAST_0, AT_LEAST_1, NOT_NEGATIVE, POSITIVE, SHARE, require_ranges
 
 MODEL_STAGING = ".model.writing"
 CACHE = "{root}/.cache/tokens"
+RANGES = {
+    **dict.fromkeys(("max_length", "batch_size", "eval_batch_size", "gradient_accumulation"), AT_LEAST_1),
+    **dict.fromkeys(("eval_steps", "save_steps", "log_steps"), AT_LEAST_1),
+    **dict.fromkeys(("warmup_steps", "seed"), AT_LEAST_0),
+    **dict.fromkeys(("learning_rate", "epochs"), POSITIVE),
+    **dict.fromkeys(("weight_decay", "max_grad_norm"), NOT_NEGATIVE),
+    **dict.fromkeys(("adam_beta1", "adam_beta2"), SHARE),
+}
 PACKAGES = ("torch", "transformers", "accelerate", "deepspeed", "datasets", "tokenizers")
 
 
@@ -110,11 +121,16 @@ class Stage:
     record: dict[str, Any] = field(default_factory=dict)
     taken: bool = False
 
-    def take_output(self) -> None:
+    def take_output(self, model: PreTrainedModel) -> None:
         """From here on the output folder is this run's: what is to be replaced goes, `run.json` is written.
 
         To be called once everything that the stage reads has been found good. A collective.
+
+        Args:
+            model: to train, with the frozen weights frozen; the disk must have room for its checkpoints.
         """
+        half = self.args.fp16 or self.args.bf16
+        from_main_rank(lambda: require_stage_room(self.out, model, self.args.deepspeed is not None, half))
         from_main_rank(lambda: _claim(self.out, self.options))
         self.taken = True
         self.note()
@@ -166,6 +182,7 @@ def begin_stage(name: str, options: StageOptions, out: Path, metrics: Sequence[s
         cannot be used.
     """
     check_options(options, metrics)
+    require_start(options.model)
     checkpoint = from_main_rank(lambda: check_output(out, options.overwrite, options.resume))
     precision, precision_note = settle_precision(options.precision)
     deepspeed, deepspeed_note = settle_deepspeed(options.deepspeed)
@@ -196,12 +213,10 @@ def check_options(options: StageOptions, metrics: Sequence[str]) -> None:
         raise UserError(
             f"--best_metric '{options.best_metric}' is not measured here{nearest(options.best_metric, known)}"
         )
-    for name in ("max_length", "batch_size", "eval_batch_size", "gradient_accumulation", "eval_steps", "save_steps"):
-        if getattr(options, name) < 1:
-            raise UserError(f"--{name} must be at least 1, not {getattr(options, name)}")
-    for name in ("learning_rate", "epochs"):
-        if not getattr(options, name) > 0:
-            raise UserError(f"--{name} must be above 0, not {getattr(options, name)}")
+    require_ranges(options, RANGES)
+    schedules = [kind.value for kind in SchedulerType]
+    if options.lr_scheduler not in schedules:
+        raise UserError(f"unknown --lr_scheduler '{options.lr_scheduler}'{nearest(options.lr_scheduler, schedules)}")
 
 
 def _claim(out: Path, options: StageOptions) -> None:
@@ -348,15 +363,16 @@ def write_model(folder: Path, model: PreTrainedModel, weights: dict[str, torch.T
         tokenizer: saved beside the weights.
     """
     shutil.rmtree(folder, ignore_errors=True)
-    model.save_pretrained(folder, state_dict=weights)
-    # save_pretrained writes the module's dtype, and from_pretrained would then load the weights in it.
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    config.pop("torch_dtype", None)
-    config.pop("gradient_checkpointing", None)
-    config["dtype"] = "float32"
-    config["use_cache"] = True
-    write_json(folder / "config.json", config)
-    tokenizer.save_pretrained(folder)
+    with writing(folder):
+        model.save_pretrained(folder, state_dict=weights)
+        # save_pretrained writes the module's dtype, and from_pretrained would then load the weights in it.
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config.pop("torch_dtype", None)
+        config.pop("gradient_checkpointing", None)
+        config["dtype"] = "float32"
+        config["use_cache"] = True
+        write_json(folder / "config.json", config)
+        tokenizer.save_pretrained(folder)
 
 
 def publish_model(stage: Stage, staging: Path) -> None:

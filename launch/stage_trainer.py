@@ -30,6 +30,7 @@ from transformers import (
 
 from launch.outputs import WHOLE_MARKER, checkpoint_step
 from launch.stage import Stage, gather_objects
+from trlx.utils.disk import writing
 from trlx.utils.distributed import is_main_rank
 from trlx.utils.errors import UserError
 from trlx.utils.files import fsync_tree, write_json
@@ -133,6 +134,10 @@ class StageTrainer(Trainer):
         self.log(dict(metrics))
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        with writing(self.stage.out):
+            super()._save_checkpoint(model, trial)
 
     def measure_rows(self, rows: Rows) -> dict[str, float]:
         """`measure` over every row, each counted once, whatever the number of ranks. A collective."""

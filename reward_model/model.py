@@ -18,10 +18,11 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel, Pr
 
 from trlx.models.branches import find_blocks
 from trlx.utils.errors import UserError
-from trlx.utils.pretrained import load_config, load_model, load_tokenizer, require_vocabulary
+from trlx.utils.pretrained import load_config, load_model, load_tokenizer, require_vocabulary, require_whole
 
 PAD_TOKEN = "<|padding|>"
 OFFSET_FIELD = "reward_offset"
+_OPTION = "--reward_model"  # what names a finished one
 
 
 def load_reward_model(
@@ -32,7 +33,7 @@ def load_reward_model(
     Raises: UserError as `check_reward_model`, and when weights are missing.
     """
     tokenizer = check_reward_model(path)
-    model, missing = load_model(AutoModelForSequenceClassification, path, dtype)
+    model, missing = load_model(AutoModelForSequenceClassification, path, dtype, _OPTION)
     if missing:
         raise UserError(f"{path}: no reward model (weights {', '.join(sorted(missing))} are missing); train one first")
     model.config.use_cache = False  # a score needs no keys and values of earlier tokens
@@ -45,7 +46,7 @@ def check_reward_model(path: str | os.PathLike[str]) -> PreTrainedTokenizerBase:
     Raises: UserError when it is another kind of model, has more labels than one, or its pad token is missing, is EOS or
         is another for the tokenizer.
     """
-    tokenizer, config = load_tokenizer(path), load_config(path)
+    tokenizer, config = load_tokenizer(path, _OPTION), load_config(path, _OPTION)
     kinds = config.architectures or []
     if kinds and not any("SequenceClassification" in kind for kind in kinds):
         raise UserError(f"{path}: no reward model but a {kinds[0]}; train one first (reward_model/), or name another")
@@ -59,6 +60,7 @@ def check_reward_model(path: str | os.PathLike[str]) -> PreTrainedTokenizerBase:
         )
     if tokenizer.pad_token_id != config.pad_token_id:
         raise UserError(f"{path}: tokenizer and config.json name different pad tokens; make pad_token_id the same")
+    require_vocabulary(config, tokenizer, path)
     return tokenizer
 
 
@@ -86,6 +88,7 @@ def new_reward_model(path: str | os.PathLike[str], tokenizer: PreTrainedTokenize
     Raises: UserError when the class of its kind has no linear `score` head over tokens.
     """
     model, missing = load_model(AutoModelForSequenceClassification, path, num_labels=1)
+    require_whole(missing - {"score.weight", "score.bias"}, path)
     head = score_head(model)
     if "score.weight" in missing:
         init_head(head)

@@ -56,8 +56,13 @@ from trlx.utils.distributed import is_main_rank
 from trlx.utils.errors import run_main
 from trlx.utils.files import write_json
 from trlx.utils.pretrained import load_config, require_positions
+from trlx.utils.ranges import AT_LEAST_1, SHARE, require_ranges
 
 TEST_PAIRS_FILE = "test_pairs.csv"
+RANGES = {
+    **dict.fromkeys(("train_limit", "valid_limit", "test_limit", "references_limit", "score_batch_size"), AT_LEAST_1),
+    "frozen_fraction": SHARE,
+}
 MOST_GROUPS_SAID = 16
 
 
@@ -91,6 +96,7 @@ def main(argv: list[str] | None = None) -> None:
 def train(options: RewardOptions) -> Path:
     """Run the stage; returns the folder the model is in. Call on every rank, within `launch.stage.ranks`."""
     began = time.time()
+    require_ranges(options, RANGES)
     out = default_under(options.root, options.out, "ckpts", "reward_model")
     stage = begin_stage("reward model", options, out, METRICS)
     tokenizer = new_reward_tokenizer(options.model)
@@ -136,7 +142,7 @@ def build_trainer(
     frozen = {"parameters": names, "share_of_weights": sum(weights[n] for n in names) / sum(weights.values())}
     stage.say(f"{len(names)} of {len(weights)} tensors frozen, {frozen['share_of_weights']:.0%} of the weights")
     objective = PairObjective(options.loss, score_head(model))
-    stage.take_output()
+    stage.take_output(model)
     trainer = StageTrainer(
         stage=stage,
         model=model,

@@ -50,6 +50,12 @@ from trlx.utils.pretrained import (
     require_vocabulary,
     require_whole,
 )
+from trlx.utils.ranges import AT_LEAST_0, AT_LEAST_1, require_ranges
+
+RANGES = {
+    **dict.fromkeys(("train_limit", "valid_limit", "rouge_batch_size", "max_new_tokens"), AT_LEAST_1),
+    "rouge_samples": AT_LEAST_0,
+}
 
 
 @dataclass
@@ -105,6 +111,7 @@ def train(options: SftOptions) -> Path:
         raise UserError(
             f"--max_new_tokens {options.max_new_tokens} leaves no room in --max_length {options.max_length}"
         )
+    require_ranges(options, RANGES)
     metrics = ["loss", *(METRICS if options.rouge_samples else ())]
     stage = begin_stage("sft", options, default_under(options.root, options.out, "ckpts", "sft"), metrics)
     trainer = build_trainer(stage, options)
@@ -152,7 +159,7 @@ def build_trainer(stage: Stage, options: SftOptions) -> StageTrainer:
     require_whole(missing, options.model)
     objective = SummaryObjective(model.get_output_embeddings(), stage.args.world_size)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    stage.take_output()
+    stage.take_output(model)
     return StageTrainer(
         stage=stage,
         model=model,

@@ -20,8 +20,15 @@ from transformers import GPTNeoConfig, GPTNeoForCausalLM, PreTrainedTokenizerFas
 from tasks.text import END_OF_TEXT, response_text
 from tasks.tldr import load_posts
 from trlx.utils.cli import parse_config
+from trlx.utils.disk import require_writable
 from trlx.utils.errors import UserError, run_main
 from trlx.utils.files import recover, replacing_folder
+from trlx.utils.ranges import AT_LEAST_1, Range, require_ranges
+
+RANGES = {
+    "vocab_size": Range("at least 257 (the bytes and the end-of-text mark)", 257),
+    **dict.fromkeys(("layers", "hidden", "heads", "window", "max_positions"), AT_LEAST_1),
+}
 
 
 @dataclass
@@ -142,6 +149,8 @@ def main() -> None:
     options = parse_config(Options, "Train a tokenizer on posts and initialise a small GPT-Neo at random.")
     if not options.data or not options.out:
         raise UserError("--data and --out are needed: the posts to read and the folder to write")
+    require_ranges(options, RANGES)
+    require_writable(Path(options.out).parent, "--out")
     refuse_existing(Path(options.out), options.overwrite)
     posts = load_posts(options.data, options.split, limit=options.limit)
     texts = [post.prompt + response_text(post.summary) for post in posts]

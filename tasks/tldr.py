@@ -174,7 +174,7 @@ def _texts(
     for number, raw in enumerate(itertools.islice(opened.rows(on_bad), limit), start=1):
         try:
             row = mapped(raw, columns)
-            form = form or recognise(row.values, kind, opened.name)
+            form = form or recognise(row.values, kind, row.where)
             yield number, row, form.read(row)
         except BadRow as bad:
             on_bad(bad)

@@ -9,6 +9,7 @@ from typing import Any
 
 from trlx.data import default_configs
 from trlx.data.configs import TRLConfig
+from trlx.data.limits import require_limits
 from trlx.pipeline import get_pipeline
 from trlx.trainer import BaseRLTrainer, get_trainer
 from trlx.utils.errors import UserError
@@ -57,6 +58,7 @@ def train(
         config = _default_config(reward_fn is not None, rewards is not None)
     if model_path is not None:
         config = config.evolve(model={"model_path": model_path})
+    require_limits(config)
     trainer = get_trainer(config.train.trainer)(
         config=config,
         reward_fn=reward_fn,

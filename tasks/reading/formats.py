@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from tasks.reading import comparisons, pairs, posts
 from tasks.reading.columns import listed
-from tasks.reading.rows import RawRow, Row
+from tasks.reading.rows import BadRow, RawRow, Row
 from tasks.reading.texts import PairText, PostText
 from trlx.utils.errors import UserError, nearest
 
@@ -148,9 +148,9 @@ def recognise(columns: Collection[str], kind: Kind, where: str) -> Format:
     """The format that has these columns.
 
     Args:
-        columns: of a row, under our names. kind: what is wanted of it. where: for the message.
+        columns: of a row, under our names. kind: what is wanted of it. where: of the row, for the message.
 
-    Raises: UserError listing what is accepted and what was found, and the remedy.
+    Raises: BadRow listing what is accepted and what was found, and the remedy.
     """
     form = _fitting(columns, kind)
     if form:
@@ -158,11 +158,12 @@ def recognise(columns: Collection[str], kind: Kind, where: str) -> Format:
     other: Kind = "pairs" if kind == "posts" else "posts"
     twin = _fitting(columns, other)
     if twin:
-        raise UserError(f"{where}: holds {other} ({twin.about}), {kind} are needed: give another file or split")
+        raise BadRow(where, f"holds {other} ({twin.about}), {kind} are needed", "give another file or split")
     accepted = dict.fromkeys(form.columns for form in FORMATS.values() if form.kind == kind)
-    raise UserError(
-        f"{where}: {kind} need the columns {' or '.join(map('+'.join, accepted))}, found {listed(columns)}: "
-        f"rename them, or say which is which: {_mapping(columns, accepted)}"
+    raise BadRow(
+        where,
+        f"{kind} need the columns {' or '.join(map('+'.join, accepted))}, found {listed(columns)}",
+        f"rename them, or say which is which: {_mapping(columns, accepted)}",
     )
 
 

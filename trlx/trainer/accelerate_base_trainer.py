@@ -28,7 +28,7 @@ from trlx.trainer.checkpointer import RESUME_NAME, Checkpointer, evict, find_res
 from trlx.trainer.engine import Engine, make_accelerator
 from trlx.trainer.evaluator import Evaluator
 from trlx.trainer.responder import Responder
-from trlx.trainer.setup import base_model_of, minibatches_of, tokenizer_of, tracker_of
+from trlx.trainer.setup import base_model_of, check_tokenizer, minibatches_of, tokenizer_of, tracker_of
 from trlx.trainer.step import run_step
 from trlx.utils.errors import UserError
 from trlx.utils.logging import tqdm
@@ -156,7 +156,9 @@ class AccelerateRLTrainer(BaseRLTrainer):
 
     def load_base_model(self) -> PreTrainedModel:
         """The language model that the configuration names: float32, dropout off, with its adapters."""
-        return base_model_of(self.config)
+        base = base_model_of(self.config)
+        check_tokenizer(base, self.tokenizer, self.config)
+        return base
 
     def add_prompt_pipeline(self, pipeline: PromptPipeline) -> None:
         """Take the prompts to train on. Raises: UserError in a trainer that has no use for them."""

@@ -34,6 +34,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trlx.models.adapters import save_language_model
 from trlx.models.modeling_base import PreTrainedModelWrapper, is_head, save_heads
 from trlx.trainer.engine import Engine
+from trlx.utils.disk import writing
 from trlx.utils.distributed import from_main_rank
 from trlx.utils.errors import UserError
 from trlx.utils.files import merge, publish, recover, staging_path, write_json
@@ -79,6 +80,10 @@ class Checkpointer:
         """
         folder = Path(folder).resolve()
         from_main_rank(lambda: _refuse_other_content(folder))
+        with writing(folder):
+            self._save(folder, state, rollouts)
+
+    def _save(self, folder: Path, state: dict[str, Any], rollouts: dict[str, Tensor] | None) -> None:
         staging = staging_path(folder)
         self._on_main(lambda: _fresh(staging))
         self._save_hf_model(staging / "hf_model")
@@ -99,9 +104,10 @@ class Checkpointer:
         folder = Path(folder).resolve()
         whole = from_main_rank(lambda: _may_replace(folder))
         staging = staging_path(folder if whole else folder / "hf_model")  # a folder may be a disk of its own
-        self._on_main(lambda: _fresh(staging))
-        self._save_hf_model(staging)
-        self._on_main(lambda: publish(staging, folder) if whole else _merge_export(staging, folder))
+        with writing(folder):
+            self._on_main(lambda: _fresh(staging))
+            self._save_hf_model(staging)
+            self._on_main(lambda: publish(staging, folder) if whole else _merge_export(staging, folder))
 
     def load(self, folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor] | None]:
         """Put the model, optimizer, schedule and generators back; returns (state, this rank's rollouts or None).

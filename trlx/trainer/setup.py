@@ -15,7 +15,7 @@ from trlx.models.adapters import add_adapters, load_adapters
 from trlx.models.loading import load_language_model, load_policy_tokenizer
 from trlx.trainer.tracker import Tracker
 from trlx.utils.errors import UserError
-from trlx.utils.pretrained import pop_dtype, require_positions
+from trlx.utils.pretrained import pop_dtype, require_own_tokenizer, require_positions, require_vocabulary
 
 ARCHITECTURES = ("causal", "seq2seq")
 
@@ -61,6 +61,14 @@ def base_model_of(config: TRLConfig) -> PreTrainedModel:
     if model.peft_config is not None and train.gradient_checkpointing:
         base.enable_input_require_grads()
     return add_adapters(base, model.peft_config)
+
+
+def check_tokenizer(base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, config: TRLConfig) -> None:
+    """Refuse a tokenizer that is another model's. Raises: UserError naming both."""
+    model_path, tokenizer_path = config.model.model_path, str(config.tokenizer.tokenizer_path)
+    require_vocabulary(base.config, tokenizer, tokenizer_path)
+    if isinstance(model_path, (str, os.PathLike)):
+        require_own_tokenizer(model_path, tokenizer, tokenizer_path)
 
 
 def check_arch(source: Any, arch: str) -> None:

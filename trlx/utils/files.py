@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from trlx.utils.disk import writing
+
 
 def fsync_tree(path: Path) -> None:
     """Flush a file, or every file and folder below a folder, to the disk."""
@@ -27,9 +29,10 @@ def write_text(path: str | Path, text: str) -> None:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.writing-{os.getpid()}")
-    aside.write_text(text, encoding="utf-8", newline="")
-    fsync_tree(aside)
-    os.replace(aside, path)
+    with writing(path):
+        aside.write_text(text, encoding="utf-8", newline="")
+        fsync_tree(aside)
+        os.replace(aside, path)
 
 
 def write_json(path: str | Path, value: Any) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from trlx.utils.disk import writing
 from trlx.utils.files import write_text
 
 METRICS_FILE = "metrics.jsonl"
@@ -36,7 +37,7 @@ class MetricsWriter:
                 line[name] = _plain(value)
             elif (numbers := read_distribution(value)) is not None:
                 line[name] = [_plain(number) for number in numbers]
-        with self.path.open("a", encoding="utf-8") as file:
+        with writing(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
     def count(self) -> int:
