@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import MISSING
 from pathlib import Path
 from typing import Any
 
@@ -208,7 +209,8 @@ def test_help_shows_every_default(capsys: pytest.CaptureFixture[str]) -> None:
     shown = " ".join(capsys.readouterr().out.split())
     for name, field in script.InferenceOptions.__dataclass_fields__.items():
         assert f"--{name}" in shown
-        default = "null" if field.default is None else str(field.default)
+        value = field.default if field.default_factory is MISSING else field.default_factory()
+        default = "null" if value is None else str(value)
         assert f"default: {default})" in shown.replace("- ", "-"), name
 
 

@@ -110,10 +110,11 @@ def test_logged_lines_of_steps_to_be_repeated_are_dropped(tmp_path: Path) -> Non
     (out / "run.json").write_text("{}")
     for step in (2, 4, 6):
         MetricsWriter(out).write({"loss": 1.0}, step)
-    stage = begin_stage("test", StageOptions(precision="fp32", resume=True), out, ["loss"])
+    base = tiny_base(tmp_path / "base")
+    stage = begin_stage("test", StageOptions(model=str(base), precision="fp32", resume=True), out, ["loss"])
     assert stage.checkpoint == out / "checkpoint-4"
     assert [line["step"] for line in read_metrics(out)] == [2, 4, 6]  # nothing is touched before the data are read
-    stage.take_output()
+    stage.take_output(load_model(AutoModelForCausalLM, base)[0])
     assert [line["step"] for line in read_metrics(out)] == [2, 4]
     assert json.loads((out / "run.json").read_text())["resumed_from"] == "checkpoint-4"
 

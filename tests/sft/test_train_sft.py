@@ -171,9 +171,10 @@ def test_bad_options_exit_2_in_one_line(bad: list[str], capsys: pytest.CaptureFi
 def test_bad_input_is_a_user_error(root: Path) -> None:
     with pytest.raises(UserError, match="best_metric"):
         main(options(root, "--best_metric=eval_rogue", "--out", str(root / "a")))
-    with pytest.raises(UserError, match="no such folder"):
+    with pytest.raises(UserError, match=r"no finished model in .*none: name another with --model"):
         main(options(root, "--model={root}/none", "--out", str(root / "b")))
     write_rows(root / "data" / "other_train.jsonl", [{"prompt": "x", "wrong": "y"}])
     write_rows(root / "data" / "other_valid.jsonl", posts(2, 9))
     with pytest.raises(UserError, match="label"):
         main(options(root, "--data={root}/data/other", "--out", str(root / "c")))
+    assert not any((root / name).exists() for name in "abc")  # nothing is written before all is found good
