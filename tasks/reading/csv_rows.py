@@ -114,14 +114,8 @@ def _header(reader: Iterator[list[str]], lines: _Lines, delimiter: str) -> list[
 
 
 def _check_header(header: list[str], where: str, delimiter: str) -> None:
-    if len(header) == 1:
-        for other, called in _OTHER_DELIMITERS.items():
-            if other in header[0]:
-                raise UserError(
-                    f"{where}: one column only, '{header[0]}', and {called} in its name: {_remedy(delimiter, other)}"
-                )
     for place, name in enumerate(header, start=1):
-        if len(name) > _LONGEST_NAME or not name.isprintable():
+        if len(name) > _LONGEST_NAME or not name.replace("\t", " ").isprintable():
             raise UserError(
                 f"{where}: column {place} has no name but text: the first line must hold the columns' names"
             )
@@ -129,6 +123,9 @@ def _check_header(header: list[str], where: str, delimiter: str) -> None:
             raise UserError(
                 f"{where}: column {place} has no name in the header: name it (pandas: to_csv(..., index=False))"
             )
+    for other, called in _OTHER_DELIMITERS.items():
+        if len(header) == 1 and other in header[0]:
+            raise UserError(f"{where}: one column only, with {called} in its name: {_remedy(delimiter, other)}")
     name, count = Counter(header).most_common(1)[0]
     if count > 1:
         raise UserError(f"{where}: {count} columns are called '{name}': rename them")

@@ -36,12 +36,18 @@ class Place:
 
 def locate(source: str) -> Place:
     """Look a source up, in the order that `open_source` names. Raises: UserError when it leads nowhere."""
-    if not source.strip():
+    if not source.strip("\0 "):
         raise UserError("no data source given: name a file, a folder or a hub id")
+    if "\0" in source:
+        raise UserError(f"{source!r}: no path has a NUL character: check the path")
     try:
         return _local(source) or _remote(source)
-    except (OSError, RuntimeError) as error:  # a folder that may not be entered; "~nobody"
-        raise UserError(f"{source}: cannot be looked up ({error}): check the path") from error
+    except (
+        OSError,
+        RuntimeError,
+        UnicodeError,
+    ) as error:  # a folder that may not be entered; "~nobody"; half characters
+        raise UserError(f"{source!r} cannot be looked up ({error}): check the path") from error
 
 
 def _local(source: str) -> Place | None:

@@ -219,7 +219,7 @@ BAD_FILES = [
     ("x.json", b'{"data": [{"a": 1}]}', "x.json, line 1: one object, whose key 'data' holds the rows: write the list"),
     ("x.json", b'{\n"rows":\n[{"a": 1}]}\n', "x.json, line 1: one object, whose key 'rows' holds the rows"),
     ("x.csv", b'a,b\n1,"2\n3,4\n', "x.csv, line 2: a quote .*is not closed before the file ends: close it"),
-    ("x.csv", b"a;b\n1;2\n", "x.csv, line 1: one column only, 'a;b', and semicolons in its name: write it with commas"),
+    ("x.csv", b"a;b\n1;2\n", "x.csv, line 1: one column only, with semicolons in its name: write it with commas"),
     ("x.csv", b"a\tb\n1\t2\n", "x.csv, line 1: .*tabs in its name: name the file .tsv"),
     ("x.tsv", b"a,b\n1,2\n", "x.tsv, line 1: .*commas in its name: name the file .csv"),
     ("x.csv", b",a\n0,1\n", "x.csv, line 1: column 1 has no name in the header: name it .pandas: .*index=False"),

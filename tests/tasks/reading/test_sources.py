@@ -161,10 +161,12 @@ def test_a_pattern_that_nothing_fits_and_no_source() -> None:
         open_source("q*.json", None)
     with pytest.raises(UserError, match="no data source given"):
         open_source(" ", None)
-    with pytest.raises(UserError, match="~nobody-here/x: cannot be looked up"):
+    with pytest.raises(UserError, match="'~nobody-here/x' cannot be looked up"):
         open_source("~nobody-here/x", None)
     with pytest.raises(UserError, match="cannot be looked up"):
         open_source("x" * 5000, None)
+    with pytest.raises(UserError, match="no path has a NUL character"):
+        open_source("a\0b", None)
 
 
 # ---------------------------------------------------------------- the column of the split
