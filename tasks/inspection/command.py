@@ -28,7 +28,7 @@ from tasks.registry import get_task
 from trlx.utils.cli import parse_config
 from trlx.utils.disk import require_writable
 from trlx.utils.errors import UserError
-from trlx.utils.files import write_json
+from trlx.utils.files import write_text
 
 ABOUT = "Show what is in posts or pairs: counts, bad rows, lengths, duplicates, and samples as the model sees them."
 WIDTHS = (80, 120)
@@ -179,7 +179,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = parse_config(InspectOptions, ABOUT, with_data_named(sys.argv[1:] if argv is None else argv))
     report = inspect(options)
     if options.json:
-        write_json(options.json, report.as_dict())
+        write_text(options.json, report.as_json())
     _print(report)
 
 

@@ -86,15 +86,15 @@ def _rows(split: SplitReport) -> Iterator[Finding]:
 
 def _columns(split: SplitReport) -> Iterator[Finding]:
     for name, column in split.columns.items():
-        lacking = split.rows - column.present + column.empty
-        if column.used and lacking > MANY_EMPTY * split.rows:
+        lacking = split.read - column.present + column.empty
+        if column.used and lacking > MANY_EMPTY * split.read:
             yield Finding(
-                f"{split.name}: '{name}' is empty or absent in {_share(lacking, split.rows)} of the rows",
+                f"{split.name}: '{name}' is empty or absent in {_share(lacking, split.read)} of the rows",
                 "fill it in, or map another column with --columns",
             )
     if split.foreign_prompts:
         yield Finding(
-            f"{split.name}: {_share(split.foreign_prompts, split.rows)} of the prompts have neither the TL;DR headings "
+            f"{split.name}: {_share(split.foreign_prompts, split.read)} of the prompts have neither the TL;DR headings "
             "nor the closing 'TL;DR:'",
             "'TL;DR:' is put after each, which suits only text to be summarised: see the examples",
         )
@@ -139,7 +139,7 @@ def _preferences(split: SplitReport) -> Iterator[Finding]:
             f"{split.name}: the chosen side is the shorter one in {100 * (1 - longer):.0f}% of the pairs",
             "watch the length of the policy's summaries: a reward model learns shortness from such labels",
         )
-    if len(split.facets.get("confidence", {})) == 1:
+    if list(split.facets.get("confidence", {}).values()) == [split.usable]:
         yield Finding(
             f"{split.name}: every pair has the same confidence",
             "the column tells nothing: leave it out of tables, or see whether it was filled in by a script",

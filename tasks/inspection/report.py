@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from tasks.inspection.duplicates import Overlap
 from tasks.inspection.lengths import Spread
@@ -78,6 +79,11 @@ class SplitReport:
     fit: Fit | None = None
     rollouts: Rollouts | None = None
 
+    @property
+    def read(self) -> int:
+        """Rows that could be read, whatever is wrong with their fields."""
+        return sum(self.files.values())
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -102,6 +108,8 @@ class Report:
     examples: tuple[Example, ...] = ()
     findings: tuple[Finding, ...] = ()
 
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
+    def as_json(self) -> str:
+        """As a JSON object."""
+        text = json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
+        # A column may be called by half a character, which UTF-8 cannot write; its escape is JSON too.
+        return text.encode("utf-8", "backslashreplace").decode("utf-8")

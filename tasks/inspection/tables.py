@@ -82,10 +82,10 @@ def _columns(split: SplitReport) -> RenderableType:
     used = ", ".join(name for name, column in split.columns.items() if column.used)
     others = ", ".join(name for name, column in split.columns.items() if not column.used)
     names = f"columns used: {visible(used)}; others: {visible(others) or 'none'}"
-    gaps = {name: column for name, column in split.columns.items() if column.present < split.rows or column.empty}
+    gaps = {name: column for name, column in split.columns.items() if column.present < split.read or column.empty}
     if not gaps:
         return Text(f"{names}\nno column is empty in any row")
-    rows = [(name, f"{split.rows - column.present:,}", f"{column.empty:,}") for name, column in gaps.items()]
+    rows = [(name, f"{split.read - column.present:,}", f"{column.empty:,}") for name, column in gaps.items()]
     columns = ("column", "rows without it", "rows in which it is empty")
     return Group(Text(names), _table("columns with gaps", columns, rows))
 
@@ -168,7 +168,7 @@ def _overlap(overlap: Overlap) -> RenderableType:
     names = list(overlap.rows)
     if len(names) == 1:
         rows, repeated = overlap.rows[names[0]], overlap.repeated[names[0]]
-        return Text(f"{overlap.what}: {repeated:,} of {rows:,} rows repeat an earlier one")
+        return Text(f"{overlap.what}: {rows - repeated:,} distinct in {rows:,} rows")
     shared = {(item.first, item.second): item.count for item in overlap.shared}
     shared |= {(b, a): count for (a, b), count in shared.items()}
     lines = []
@@ -187,10 +187,11 @@ def _near(found: Sequence[Near], threshold: float | None) -> Iterable[Text]:
         yield Text(f"no post of one split is nearly the same as one of another ({about})")
     for near in found:
         if near.count:
-            lines = [f"nearly the same ({about}): {near.count:,} posts of {near.second} as some of {near.first}"]
+            posts = "post" if near.count == 1 else "posts"
+            lines = [f"{near.count:,} {posts} of {near.second} nearly the same as one of {near.first} ({about})"]
             for pair in near.closest:
-                lines.append(f"  {pair.similarity:.3f}  {pair.places[0]}: {visible(pair.texts[0])}")
-                lines.append(f"         {pair.places[1]}: {visible(pair.texts[1])}")
+                lines.append(f"  {pair.similarity:.3f}  {pair.places[1]} ~ {pair.places[0]}")
+                lines += [f"         {visible(text)}" for text in reversed(pair.texts)]
             yield Text("\n".join(lines))
 
 

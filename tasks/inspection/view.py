@@ -17,7 +17,8 @@ from trlx.utils.errors import UserError
 Record = Post | Pair
 LONGEST_SHOWN = 6000  # characters of a text without a tokenizer to cut it
 
-_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
+# Control characters, those that turn the direction of writing, and halves of characters.
+_CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def example(tokenizer: Any | None, split: str, record: Record, max_length: int) 
 
 def visible(text: str) -> str:
     """Line breaks marked, and other control characters written as escapes so that a terminal does not obey them."""
-    text = _CONTROL.sub(lambda match: repr(match.group())[1:-1], text)
+    text = _CONTROL.sub(lambda match: ascii(match.group())[1:-1], text)
     if len(text) > LONGEST_SHOWN:
         half = LONGEST_SHOWN // 2
         text = f"{text[:half]} [... {len(text) - 2 * half} characters ...] {text[-half:]}"

@@ -154,8 +154,10 @@ def test_with_a_tokenizer(posts: Path, tokenizer: Any, tmp_path: Path) -> None:
     assert all(text.endswith("<|endoftext|>") for example in report.examples for text in example.responses)
 
 
-def test_columns_by_other_names(tmp_path: Path) -> None:
+def test_columns_by_other_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(tmp_path / "mine.jsonl", {"text": "My cat ran", "gist": "it ran"}, {"text": "A dog sat", "gist": ""})
+    main(["inspect", str(tmp_path / "mine.jsonl"), "--columns.post", "text", "--columns.summary", "gist"])
+    assert "2 rows: 1 usable, 1 bad" in capsys.readouterr().out
     columns = {"post": "text", "summary": "gist"}
     (split,) = inspect(InspectOptions(data=str(tmp_path / "mine.jsonl"), columns=columns)).splits
     assert (split.name, split.format, split.rows, split.usable) == ("all rows", "openai-posts", 2, 1)
@@ -201,7 +203,23 @@ def test_from_a_shell(posts: Path, tmp_path: Path) -> None:
     assert "8 rows: 5 usable, 3 bad" in done.stdout
     written = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
     expected = inspect(InspectOptions(data=str(posts), near=0.7))
-    assert written == json.loads(json.dumps(expected.as_dict()))
+    assert written == json.loads(expected.as_json())
+    assert written["splits"][0]["bad"][0]["count"] == 1 and written["near"][0]["count"] == 1
+
+
+def test_strange_names_and_values(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pair = {"prompt": "POST: a\nTL;DR:", "chosen": "one two three four five", "rejected": "one two three four six"}
+    write(
+        tmp_path / "pairs.jsonl",
+        {**pair, "batch": "x\x1b[31m\ny", "\udc00x": 1},
+        {**pair, "batch": {"a": [1]}, "[b]": "[/b]"},
+    )
+    main(["inspect", str(tmp_path / "pairs.jsonl"), "--json", str(tmp_path / "out.json"), "--near", "null"])
+    printed = capsys.readouterr().out
+    assert "\x1b" not in printed and "\\udc00x" in printed and "[b]" in printed
+    written = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
+    assert written["splits"][0]["columns"]["\udc00x"] == {"present": 1, "empty": 0, "used": False}
+    assert written["splits"][0]["facets"]["batch"] == {"x\x1b[31m\ny": 1, "{'a': [1]}": 1}
 
 
 def test_what_cannot_be_read_at_all(tmp_path: Path) -> None:

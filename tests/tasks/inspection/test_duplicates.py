@@ -43,6 +43,19 @@ def test_posts_within_and_across_splits(make_post: Callable[..., Post]) -> None:
     assert summaries.shared[0].places == (("train 1", "test 1"),)
 
 
+def test_places_are_the_first_of_the_later_split(make_post: Callable[..., Post]) -> None:
+    bodies = ["one", "two", "three", "four"]
+    train = keys([make_post(body, place=f"train {body}") for body in bodies])
+    test = keys([make_post(body, place=f"test {body}") for body in (*reversed(bodies), "four")])
+    (shared,) = overlap({"train": train, "test": test}, "post").shared
+    assert shared.count == 4
+    assert shared.places == (
+        ("train four", "test four"),
+        ("train three", "test three"),
+        ("train two", "test two"),
+    )
+
+
 def test_a_text_that_is_there_twice_in_both_splits_is_shared_once(make_post: Callable[..., Post]) -> None:
     twice = keys([make_post("the same"), make_post("the same")])
     found = overlap({"a": twice, "b": twice, "c": keys([make_post("another")])}, "post")
@@ -63,9 +76,10 @@ def test_pairs(make_pair: Callable[..., Pair]) -> None:
             make_pair("post one", "GOOD", "worse"),  # the second again: still one contradiction
             make_pair("post two", "bad", "good"),  # of another post: contradicts nothing
             make_pair("post two", "same", "SAME"),  # alike but for case: not both ways round
+            make_pair("post two", "alike", "ALIKE"),
         ]
     )
-    assert overlap({"x": split}, "post").repeated == {"x": 5}
+    assert overlap({"x": split}, "post").repeated == {"x": 6}
     assert overlap({"x": split}, "pair").repeated == {"x": 2}
     assert contradictions({"x": split}) == {"x": 1}
 

@@ -17,6 +17,7 @@ GOOD = SplitReport(
     rows=200,
     usable=200,
     format="pairs",
+    files={"a.jsonl": 150, "b.jsonl": 50},
     columns={"prompt": Column(200, 10, True), "url": Column(1, 1, False)},
     dropped={"identical": 10, "short": 10},
     facets={"confidence": {"8": 100, "9": 100}},
@@ -54,6 +55,10 @@ def test_nothing_at_the_limits() -> None:
 def test_one_split(change: dict[str, Any], words: str) -> None:
     (what,) = told(replace(GOOD, **change))
     assert what.startswith("train: ") and words in what
+
+
+def test_a_confidence_that_most_pairs_lack_is_no_worry() -> None:
+    assert told(replace(GOOD, facets={"confidence": {"9": 1}})) == []
 
 
 def test_leakage_comes_first() -> None:

@@ -78,6 +78,15 @@ def test_posts_that_are_equal_are_not_near() -> None:
     assert found.count == 0
 
 
+def test_the_closest_of_several_is_shown() -> None:
+    base = words(104)
+    for train in ([changed(base, 0, 103), changed(base, 103)], [changed(base, 103), changed(base, 0, 103)]):
+        (found,) = find({"train": train, "test": [changed(base)]})
+        assert found.count == 1
+        assert [pair.similarity for pair in found.closest] == [99 / 101]
+        assert found.closest[0].places[0] == f"train {train.index(changed(base, 103))}"
+
+
 def test_every_two_splits_are_compared_whichever_is_larger() -> None:
     base = words(104)
     splits = {"a": [changed(base)], "b": [changed(base, 0), "x y z"], "c": ["p q r", "s t u", changed(base, 103)]}

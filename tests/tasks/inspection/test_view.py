@@ -85,4 +85,5 @@ def test_an_example_that_cannot_fit_says_so(make_post: Callable[..., Post], toke
 
 def test_control_characters_are_shown_not_obeyed() -> None:
     assert visible("a\nb\tc\x1b[31mred\r\x07") == "a⏎\nb\\tc\\x1b[31mred\\r\\x07"
+    assert visible("\ud800\u202eabc") == "\\ud800\\u202eabc"
     assert visible("x" * 6001) == "x" * 3000 + " [... 1 characters ...] " + "x" * 3000
