@@ -165,6 +165,13 @@ def test_columns_by_other_names(tmp_path: Path, capsys: pytest.CaptureFixture[st
         inspect(InspectOptions(data=str(tmp_path / "mine.jsonl")))
 
 
+def test_a_first_row_of_no_known_format_is_a_bad_row(tmp_path: Path) -> None:
+    write(tmp_path / "all.jsonl", {"note": "made by hand"}, post("One cat", "it sat"), post("Two cats", "they sat"))
+    (split,) = inspect(InspectOptions(data=str(tmp_path / "all.jsonl"))).splits
+    assert (split.rows, split.usable, split.format) == (3, 2, "carperai-posts")
+    assert [(bad.count, bad.first) for bad in split.bad] == [(1, f"{tmp_path / 'all.jsonl'}, line 1")]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
