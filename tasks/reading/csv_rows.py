@@ -6,7 +6,7 @@ import csv
 from collections import Counter
 from collections.abc import Iterator
 
-from tasks.reading.opening import Opened, skip_mark, text_of
+from tasks.reading.opening import SKIP, Opened, skip_mark, text_of
 from tasks.reading.rows import BadRow, BadRows, RawRow
 from trlx.utils.errors import UserError
 
@@ -85,16 +85,20 @@ class _Lines:
                 f'{self.where}: a quote (") of the row that begins here is not closed before the file ends: close it'
             ) from error
         if "new-line character" in str(error):
-            return BadRow(self.where, "a carriage return alone", "end lines with \\n or \\r\\n, or quote the field")
+            return BadRow(
+                self.where, "a carriage return alone", f"end lines with \\n or \\r\\n, quote the field, {SKIP}"
+            )
         return BadRow(
-            self.where, "malformed CSV", 'write " inside a quoted field as "", and quote whole fields', str(error)
+            self.where, "malformed CSV", f'write " inside a quoted field as "", quote whole fields, {SKIP}', str(error)
         )
 
 
 def _named(header: list[str], fields: list[str], where: str) -> dict[str, str]:
     if len(fields) != len(header):
         detail = f"{len(fields)} fields, the header has {len(header)}"
-        raise BadRow(where, "another number of fields than the header", "quote fields that hold the delimiter", detail)
+        raise BadRow(
+            where, "another number of fields than the header", f"quote fields that hold the delimiter, {SKIP}", detail
+        )
     return dict(zip(header, fields, strict=True))
 
 

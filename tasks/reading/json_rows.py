@@ -8,7 +8,7 @@ from typing import Any
 
 from tasks.reading.columns import MEND, kind_of
 from tasks.reading.json_values import JsonDecoder, JsonText
-from tasks.reading.opening import Opened, skip_mark, text_of
+from tasks.reading.opening import SKIP, Opened, skip_mark, text_of
 from tasks.reading.rows import BadRow, BadRows, RawRow, Row
 from trlx.utils.errors import UserError
 
@@ -48,7 +48,7 @@ def _object(line: bytes, decoder: JsonDecoder, where: str) -> Row:
 
 def _not_json(where: str, message: str, text: str, place: int) -> BadRow:
     if text.startswith("\ufeff", place):
-        return BadRow(where, "a byte order mark inside the file", "files were joined: take it out of the line")
+        return BadRow(where, "a byte order mark inside the file", f"files were joined: take it out of the line, {SKIP}")
     return BadRow(where, "not JSON", _ONE_A_LINE, f"{message}, column {place + 1}")
 
 

@@ -15,6 +15,7 @@ from tasks.reading.rows import BadRow
 from trlx.utils.errors import UserError
 
 BOM = b"\xef\xbb\xbf"
+SKIP = "or pass --bad_rows skip"
 
 # First bytes of what is taken for a data file by mistake: what it is, and the remedy.
 _MISTAKEN = {
@@ -105,9 +106,9 @@ def skip_mark(file: Opened) -> None:
 def text_of(line: bytes, where: str) -> str:
     """A line as text. Raises: BadRow for bytes that text cannot have."""
     if b"\0" in line:
-        raise BadRow(where, "a NUL byte", "the file is damaged or no text: write it anew, or drop the line")
+        raise BadRow(where, "a NUL byte", f"the file is damaged or no text: write it anew, {SKIP}")
     try:
         return line.decode()
     except UnicodeDecodeError as error:
         detail = f"byte 0x{line[error.start]:02x} at column {error.start + 1}"
-        raise BadRow(where, "not UTF-8 text", "save the file as UTF-8, or drop the line", detail) from error
+        raise BadRow(where, "not UTF-8 text", f"save the file as UTF-8, {SKIP}", detail) from error

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from tasks.reading.opening import Opened
+from tasks.reading.opening import SKIP, Opened
 from tasks.reading.rows import BadRow, BadRows, RawRow, Row
 from trlx.utils.errors import UserError
 
@@ -34,7 +34,7 @@ def iter_parquet(file: Opened, on_bad: BadRows) -> Iterator[RawRow]:
                 number += 1
                 where = f"{file.path}, row {number}"
                 if isinstance(values, Exception):
-                    on_bad(BadRow(where, "not readable", "write the file anew", _first_line(values)))
+                    on_bad(BadRow(where, "not readable", f"write the file anew, {SKIP}", _first_line(values)))
                 else:
                     yield RawRow(values, where)
 

@@ -164,7 +164,11 @@ BAD_ROWS = [
     ("x.csv", b'a\n1\n"x\n\xff"\n2\n', "line 4: not UTF-8 text (byte 0xff at column 1): save the file as UTF-8"),
     ("x.csv", b'a\n1\n"x\n\0"\n2\n', "line 4: a NUL byte"),
     ("x.csv", b'a\n1\n"x\n"y\n2\n', "line 3: malformed CSV (',' expected after '\"'): write"),
-    ("x.csv", b"a\n1\nx\ry\n2\n", r"line 3: a carriage return alone: end lines with \n or \r\n, or quote the field"),
+    (
+        "x.csv",
+        b"a\n1\nx\ry\n2\n",
+        r"line 3: a carriage return alone: end lines with \n or \r\n, quote the field, or pass --bad_rows skip",
+    ),
 ]
 
 

@@ -4,6 +4,8 @@ import gzip
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,8 @@ from hypothesis import strategies as st
 from tasks.reading.rows import BadRow, Skipped
 from tasks.reading.sources import Source, open_source, splits_of
 from trlx.utils.errors import UserError
+
+REPO = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(autouse=True)
@@ -441,9 +445,17 @@ def test_every_listed_split_opens_or_says_why(tmp_path_factory: pytest.TempPathF
             assert rows
 
 
+def test_the_readers_are_cheap_to_import() -> None:
+    heavy = {"torch", "transformers", "datasets", "pandas", "pyarrow"}
+    code = f"import sys, tasks.reading.sources; print(*({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPO, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
 def test_real_data(shared: Callable[[str], Path]) -> None:
     folder = shared("openai_summarize_fixture")
     assert splits_of(f"{folder}/comparisons") == ["train", "valid1", "valid2", "test"]
     assert splits_of(f"{folder}/tldr") == ["train", "valid", "test"]
     source: Source = open_source(f"{folder}/tldr", "valid")
     assert [set(row.values) >= {"prompt", "label"} for row in source.rows()] == [True] * 50
+    assert sum(1 for _ in open_source(str(shared("reddit_tldr_2013")), "train").rows()) == 9933
