@@ -20,6 +20,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from tasks.arguments import with_data_named
 from tasks.reading.columns import check_columns
 from tasks.reading.content import Files
 from tasks.reading.files import format_of
@@ -226,8 +227,6 @@ def _written(records: Iterable[Post | Pair], form: Format, on_bad: BadRows) -> I
 
 def main(argv: Sequence[str]) -> None:
     """The command."""
-    from tasks.inspection.command import with_data_named  # brings along what near duplicates are found with
-
     options = parse_config(ConvertOptions, ABOUT, with_data_named(argv))
     outcome = convert(options)
     print(f"{options.out}: {options.to}, {outcome}")

@@ -115,8 +115,8 @@ def truncate_prompt(prompt: str, tokenizer: Any, max_tokens: int) -> str:
 
 def _token_ends(tokenizer: Any, line: str) -> list[int]:
     """Character positions at which a token of the line ends, ascending."""
-    offsets = tokenizer(line, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
-    return sorted({end for _, end in offsets})
+    found = tokenizer(line, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+    return sorted({end for _, end in found["offset_mapping"]})
 
 
 def _last_fit(cuts: list[int], fits: Any) -> int | None:

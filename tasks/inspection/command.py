@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from rich.console import Console
 
-from tasks.inspection.arguments import with_data_named
+from tasks.arguments import with_data_named
 from tasks.inspection.duplicates import contradictions, overlap
 from tasks.inspection.findings import findings
 from tasks.inspection.measure import Ruler, WordRuler

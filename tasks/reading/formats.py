@@ -162,8 +162,9 @@ def recognise(columns: Collection[str], kind: Kind, where: str) -> Format:
     accepted = dict.fromkeys(form.columns for form in FORMATS.values() if form.kind == kind)
     raise BadRow(
         where,
-        f"{kind} need the columns {' or '.join(map('+'.join, accepted))}, found {listed(columns)}",
+        f"{kind} need the columns {' or '.join(map('+'.join, accepted))}",
         f"rename them, or say which is which: {_mapping(columns, accepted)}",
+        f"found {listed(columns)}",
     )
 
 

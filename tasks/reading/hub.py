@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.reading.rows import RawRow
 from trlx.utils.errors import UserError
+from trlx.utils.hub import settle_offline
 
 if TYPE_CHECKING:
     import datasets
@@ -43,6 +44,7 @@ def hub_tables(source: str) -> Tables:
     """
     import datasets
 
+    settle_offline()
     name, _, configuration = source.partition(":")
     try:
         return _tables(datasets.load_dataset(name, configuration) if configuration else datasets.load_dataset(name))

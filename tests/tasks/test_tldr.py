@@ -145,7 +145,7 @@ def test_pairs_are_cleaned_and_counted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "rows, message",
     [
-        ([{"prompt": "p"}], r"posts need the columns prompt.label or .*found prompt: .*--columns.label COLUMN"),
+        ([{"prompt": "p"}], r"posts need the columns prompt.label or .*found prompt.: .*--columns.label COLUMN"),
         ([{"prompt": "p", "label": "a"}, {"prompt": "q"}], "x.jsonl, line 2: no column 'label' .*columns: prompt"),
         ([{"prompt": 3, "label": "a"}], "line 1: 'prompt' is not text .a number"),
         ([{"prompt": "p", "label": "a", "id": 1}] * 2, "line 2: an id for the second time .'1', also at .*line 1"),

@@ -29,10 +29,14 @@ def write_text(path: str | Path, text: str) -> None:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.writing-{os.getpid()}")
-    with writing(path):
-        aside.write_text(text, encoding="utf-8", newline="")
-        fsync_tree(aside)
-        os.replace(aside, path)
+    try:
+        with writing(path):
+            aside.write_text(text, encoding="utf-8", newline="")
+            fsync_tree(aside)
+            os.replace(aside, path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
 
 
 def write_json(path: str | Path, value: Any) -> None:

@@ -246,8 +246,8 @@ def test_the_message_for_unknown_columns() -> None:
     with pytest.raises(UserError) as caught:
         recognise({"title": "t", "post": "p", "sumary": "s"}, "posts", "x.jsonl")
     assert str(caught.value) == (
-        "x.jsonl: posts need the columns prompt+label or prompt+completion or post+summary, found title, post, sumary: "
-        "rename them, or say which is which: --columns.summary sumary"
+        "x.jsonl: posts need the columns prompt+label or prompt+completion or post+summary "
+        "(found title, post, sumary): rename them, or say which is which: --columns.summary sumary"
     )
     with pytest.raises(UserError, match=r"--columns\.chosen COLUMN --columns\.rejected COLUMN"):
         recognise(["text"], "pairs", "x.jsonl")

@@ -1,4 +1,4 @@
-"""How the data are named on a command line; apart from the command, whose imports take a second."""
+"""How the data are named on the command lines of `python -m tasks`."""
 
 from __future__ import annotations
 
