@@ -12,19 +12,21 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from trlx.utils.errors import UserError
-from trlx.utils.pretrained import is_hub_id, load_model, require_vocabulary, require_whole
+from trlx.utils.pretrained import damaged_file, is_hub_id, load_model, require_vocabulary, require_whole
 
 
 def require_model(name: str, path: str, remedy: str) -> None:
-    """Check that there is a model at `path` before the minutes that other models take.
+    """Check that there is a whole model at `path` before the minutes that other models take.
 
     Args:
         name: what to call it in the message. path: a folder with a config.json, or a hub id.
         remedy: what makes it, e.g. the command of a stage.
 
-    Raises: UserError when `path` is neither.
+    Raises: UserError when `path` is neither, or a file in the folder is damaged.
     """
     if (Path(path) / "config.json").is_file():
+        if damage := damaged_file(Path(path)):
+            raise UserError(f"{damage}: {remedy}")
         return
     if Path(path).exists() or not is_hub_id(path):
         raise UserError(f"no {name} model in {path}: {remedy}")

@@ -1,7 +1,7 @@
 """What must be there before a stage spends hours: the model it starts from, and room on the disk for its checkpoints.
 
-Sizes are of the parameters, which are nearly all of a checkpoint; what a run really writes was within a tenth above
-(tests hold the formulas to the files of small runs). Left out: the logs, megabytes at most.
+Sizes are of the parameters and their optimizer's moments, which are nearly all of a checkpoint; tests hold the formulas
+to the files of small runs. Left out: rollouts, tokenizers and logs, megabytes at most.
 """
 
 from __future__ import annotations

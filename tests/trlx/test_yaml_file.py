@@ -72,6 +72,8 @@ def test_what_is_no_file(tmp_path: Path) -> None:
         read_yaml(tmp_path / "absent.yaml")
     with pytest.raises(UserError, match="no regular file"):
         read_yaml("/dev/null")
+    with pytest.raises(UserError, match="no name of a file"):
+        read_yaml("a\0b")
 
 
 def test_a_refusal_names_the_line_of_its_key_or_of_the_section_around(tmp_path: Path) -> None:

@@ -77,7 +77,14 @@ def fail(message: str) -> NoReturn:
     """
     if os.environ.get("RANK", "0") != "0":
         time.sleep(SILENCE)
-    print("error: " + one_line(message), file=sys.stderr, flush=True)
+    line = "error: " + one_line(message)
+    if "tqdm" in sys.modules:
+        from tqdm import tqdm
+
+        tqdm.write(line, file=sys.stderr)  # on a line of its own, whatever bars are being drawn
+    else:
+        print(line, file=sys.stderr)
+    sys.stderr.flush()
     sys.exit(EXIT_USER_ERROR)
 
 

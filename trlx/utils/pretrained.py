@@ -219,7 +219,7 @@ def _check_folder(path: str | os.PathLike[str], needs: str, named_by: str) -> No
     elif not name:
         raise UserError(f"no model is named: give {named_by} FOLDER, or a hub id")
     elif not is_hub_id(name):
-        raise UserError(f"{name}: no such folder; run the stage that writes it first, or name another model")
+        raise UserError(f"{name}: no such folder; run the stage that writes it first, or name another with {named_by}")
 
 
 def _why_not(what: str, path: Path, error: Exception, named_by: str) -> str:

@@ -105,6 +105,8 @@ def read_yaml(path: str | Path) -> YamlFile:
 
 
 def _read_text(path: Path) -> str:
+    if "\0" in str(path):
+        raise UserError(f"{path}: no name of a file: name a YAML file")
     if path.exists() and not path.is_file():
         raise UserError(f"{path}: is {'a folder' if path.is_dir() else 'no regular file'}: name a YAML file")
     try:
