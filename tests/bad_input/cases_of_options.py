@@ -1,0 +1,66 @@
+"""Mistakes on the command line and in YAML files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from case import Case, Spoil
+from harness import JUDGE, PPO, REWARD, SFT
+
+
+def config(text: str | bytes) -> Spoil:
+    """`--config` is a file with that content."""
+
+    def spoil(root: Path, work: Path) -> list[str]:
+        path = work / "mine.yaml"
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return ["--config", str(path)]
+
+    return spoil
+
+
+def given(*options: str) -> Spoil:
+    return lambda root, work: list(options)
+
+
+def finished_run(root: Path, work: Path) -> list[str]:
+    (root / "new").mkdir()
+    (root / "new" / "run.json").write_text("{}")
+    (root / "new" / "model.safetensors").write_text("a model")
+    return []
+
+
+CASES = [
+    Case(
+        "unknown-config-key",
+        SFT,
+        config("batch_size: 4\nlerning_rate: 1.0e-5\n"),
+        ("mine.yaml, line 2", "unknown key 'lerning_rate'", "did you mean 'learning_rate'?"),
+    ),
+    Case("unknown-config-key-of-pairs", REWARD, config("los: last_token\n"), ("mine.yaml, line 1", "'loss'")),
+    Case(
+        "unknown-nested-key",
+        PPO,
+        config("train:\n  seed: 1\n  sed: 2\n"),
+        ("mine.yaml, line 3", "unknown key 'train.sed'", "did you mean 'seed'?"),
+    ),
+    Case("unknown-config-key-of-the-evaluation", JUDGE, config("limmit: 3\n"), ("mine.yaml, line 1", "'limit'")),
+    Case("unknown-option", SFT, given("--lerning_rate", "1"), ("--lerning_rate", "did you mean 'learning_rate'?")),
+    Case("unknown-nested-option", PPO, given("--train.sed", "1"), ("--train.sed", "did you mean 'train.seed'?")),
+    Case("unknown-option-elsewhere", PPO, given("--seed", "1"), ("--seed", "did you mean 'train.seed'?")),
+    Case("wrong-type", PPO, given("--train.seed", "abc"), ("--train.seed must be a whole number, not 'abc'",)),
+    Case("wrong-type-in-a-file", SFT, config("epochs: many\n"), ("mine.yaml, line 1", "'epochs' must be a number")),
+    Case("null-for-a-number", JUDGE, config("batch_size: null\n"), ("mine.yaml, line 1", "must be a whole number")),
+    Case("a-number-that-cannot-be-meant", SFT, given("--eval_steps", "-5"), ("--eval_steps must be at least 1",)),
+    Case("an-infinite-rate", SFT, config("learning_rate: .inf\n"), ("--learning_rate must be", "not inf")),
+    Case("a-length-of-nothing", PPO, given("--train.batch_size", "0"), ("train.batch_size must be at least 1",)),
+    Case("key-given-twice", SFT, config("seed: 1\nepochs: 1\nseed: 2\n"), ("mine.yaml, line 3", "already on line 1")),
+    Case("tabs-in-a-config", SFT, config("model: x\n\tseed: 1\n"), ("mine.yaml, line 2", "indent with spaces")),
+    Case("no-mapping", SFT, config("- seed\n"), ("mine.yaml", "holds a list", "key: value")),
+    Case(
+        "config-of-another-encoding", SFT, config(b"model: caf\xe9\n"), ("mine.yaml, line 1", "save the file as UTF-8")
+    ),
+    Case("empty-config", SFT, config("# nothing yet\n"), ("mine.yaml", "is empty")),
+    Case("no-such-config", SFT, given("--config", "absent.yaml"), ("absent.yaml", "no such file", "current folder")),
+    Case("a-run-is-there", SFT, finished_run, ("new already holds a run", "--overwrite", "--resume")),
+]
