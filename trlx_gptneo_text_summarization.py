@@ -30,10 +30,10 @@ from reward_model.model import check_reward_model
 from reward_model.reward import ReferenceReward
 from reward_model.scorer import RewardScorer
 from tasks.encoding import cut_prompts
+from tasks.reading.rows import OnBadRows
 from tasks.records import Post
 from tasks.registry import get_task
 from tasks.text import response_text, truncate_prompt
-from tasks.tldr import OnBadRows
 from trlx.data.configs import ModelConfig, OptimizerConfig, SchedulerConfig, TokenizerConfig, TrainConfig, TRLConfig
 from trlx.data.limits import require_limits
 from trlx.data.method_configs import PPOConfig
@@ -233,7 +233,7 @@ def load_prompts(
     """The posts of a split, cut so that prompt and response fit."""
     load = get_task(options.task).load_posts
     posts = load(source, split, limit=limit, columns=options.columns, bad_rows=options.bad_rows)
-    return cut_prompts(posts, tokenizer, max_tokens)
+    return cut_prompts(posts, tokenizer, max_tokens, bad_rows=options.bad_rows)
 
 
 def as_prompt(post: Post) -> dict[str, str]:

@@ -44,10 +44,10 @@ from launch.outputs import DEFAULT_ROOT, default_under, fill_places
 from reward_model.model import check_reward_model
 from reward_model.scorer import RewardScorer
 from tasks.encoding import cut_prompts
+from tasks.reading.rows import OnBadRows
 from tasks.records import Post
 from tasks.registry import Task, get_task
 from tasks.text import truncate_prompt
-from tasks.tldr import OnBadRows
 from trlx.utils.cli import parse_config
 from trlx.utils.disk import require_writable
 from trlx.utils.errors import UserError, run_main
@@ -196,7 +196,7 @@ def evaluate(options: InferenceOptions) -> tuple[Results, list[str]]:
     posts = task.load_posts(
         options.data, options.split, limit=options.limit, columns=options.columns, bad_rows=options.bad_rows
     )
-    posts = cut_prompts(posts, tokenizer, settings.max_prompt_tokens)
+    posts = cut_prompts(posts, tokenizer, settings.max_prompt_tokens, bad_rows=options.bad_rows)
     print(f"{len(posts)} posts of {_shown(options.data, options.root)}, split {options.split}", flush=True)
 
     scorer = RewardScorer.load(

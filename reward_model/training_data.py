@@ -14,11 +14,11 @@ from typing import Any
 from launch.stage import CACHE
 from launch.stage_trainer import Rows
 from reward_model.pairs import encode_pairs
-from tasks.reading.rows import Skipped
+from tasks.reading.rows import OnBadRows, Skipped, choose_on_bad
 from tasks.records import Pair, PairCounts
 from tasks.registry import get_task
 from tasks.text import truncate_prompt
-from tasks.tldr import OnBadRows, choose_on_bad, data_facts, say_skipped
+from tasks.tldr import data_facts, say_skipped
 from trlx.utils.errors import UserError
 
 

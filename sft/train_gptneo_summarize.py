@@ -35,9 +35,9 @@ from sft.loss import SummaryObjective
 from sft.posts import encode_posts
 from sft.rouge import METRICS, GeneratedRouge
 from tasks.encoding import cut_prompts
-from tasks.reading.rows import Skipped
+from tasks.reading.rows import OnBadRows, Skipped, choose_on_bad
 from tasks.registry import get_task
-from tasks.tldr import OnBadRows, choose_on_bad, data_facts, say_skipped
+from tasks.tldr import data_facts, say_skipped
 from trlx.pipeline.token_store import TokenStore
 from trlx.utils.cli import parse_config
 from trlx.utils.distributed import is_main_rank
@@ -148,7 +148,8 @@ def build_trainer(stage: Stage, options: SftOptions) -> StageTrainer:
             bad_rows=options.bad_rows,
         )
         rouge = GeneratedRouge(
-            cut_prompts(sample, tokenizer, options.max_length - options.max_new_tokens),
+            # A post whose title alone is too long is left out, as it is in training.
+            cut_prompts(sample, tokenizer, options.max_length - options.max_new_tokens, bad_rows="skip"),
             tokenizer,
             options.max_new_tokens,
             options.rouge_batch_size,

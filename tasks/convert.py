@@ -25,10 +25,10 @@ from tasks.reading.columns import check_columns
 from tasks.reading.content import Files
 from tasks.reading.files import format_of
 from tasks.reading.formats import Format, get_format, recognise
-from tasks.reading.rows import BadRow, BadRows, RawRow, Skipped, stop
+from tasks.reading.rows import BadRow, BadRows, OnBadRows, RawRow, Skipped, stop
 from tasks.reading.sources import open_source, splits_of
 from tasks.records import Pair, PairCounts, Post
-from tasks.tldr import OnBadRows, iter_pairs, iter_posts
+from tasks.tldr import iter_pairs, iter_posts
 from tasks.writing import naming_disk_errors, output_format, write_rows
 from trlx.utils.cli import parse_config
 from trlx.utils.errors import UserError

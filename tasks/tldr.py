@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Any
 
 from tasks.reading.columns import check_columns, mapped
 from tasks.reading.formats import Format, Kind, PostText, recognise
-from tasks.reading.rows import BadRow, BadRows, RawRow, Skipped, stop
+from tasks.reading.rows import BadRow, BadRows, OnBadRows, RawRow, Skipped, choose_on_bad, stop
 from tasks.reading.sources import open_source
 from tasks.records import Pair, PairCounts, Post
 from tasks.text import clean_prompt, clean_summary, split_prompt
@@ -21,7 +21,6 @@ from trlx.utils import logging
 from trlx.utils.errors import UserError
 
 MIN_WORDS = 5
-OnBadRows = Literal["stop", "skip"]
 log = logging.get_logger(__name__)
 
 
@@ -149,11 +148,6 @@ def say_skipped(source: str, split: str | None, skipped: Skipped | str) -> None:
     told = skipped if isinstance(skipped, str) else str(skipped) if skipped.counts else ""
     if told:
         log.warning(f"{_named(source, split)}: {told}")
-
-
-def choose_on_bad(bad_rows: OnBadRows, skipped: Skipped) -> BadRows:
-    """What the option `bad_rows` means: the first bad row ends the reading, or `skipped` collects them."""
-    return skipped if bad_rows == "skip" else stop
 
 
 def _texts(

@@ -8,15 +8,18 @@ import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from tasks.reading.rows import BadRow, OnBadRows, Skipped, choose_on_bad
 from tasks.records import Post
-from tasks.text import clean_prompt, split_prompt, truncate_prompt
+from tasks.text import PROMPT_END, clean_prompt, split_prompt, truncate_prompt
 from trlx.pipeline.batch_tokenizer import BatchTokenizer, Tokens, in_threads
 from trlx.pipeline.quick_cut import quick_cut
+from trlx.utils import logging
 from trlx.utils.errors import UserError
 
 # A prompt of more characters for each token it may have is likely to be cut, for which the offsets of its tokens are
 # wanted. English has four to five; a wrong guess costs a tokenisation.
 _LIKELY_CUT = 4.5
+log = logging.get_logger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,25 +34,42 @@ class Fitted:
         return self.tokens if isinstance(self.tokens, list) else self.tokens.ids
 
 
-def cut_prompts(posts: Iterable[Post], tokenizer: Any, max_tokens: int, *, workers: int | None = None) -> list[Post]:
+def cut_prompts(
+    posts: Iterable[Post], tokenizer: Any, max_tokens: int, *, bad_rows: OnBadRows = "stop", workers: int | None = None
+) -> list[Post]:
     """The posts with prompts of at most `max_tokens` tokens; shorter ones stay as they are.
 
     Args:
         tokenizer: transformers'. workers: threads; None for one a core.
+        bad_rows: stop at a post whose prompt has parts that must stay and are longer by themselves, or skip it and say
+            so.
 
-    Raises: UserError naming the post when the parts of its prompt that must stay are longer by themselves.
+    Raises: BadRow for such a post.
     """
-    work = functools.partial(_cut_batch, tokenizer=BatchTokenizer(tokenizer), max_tokens=max_tokens)
-    return list(itertools.chain.from_iterable(in_threads(work, posts, workers)))
-
-
-def _cut_batch(posts: list[Post], tokenizer: BatchTokenizer, max_tokens: int) -> list[Post]:
-    cut = []
-    for post, fitted in zip(posts, fit([p.prompt for p in posts], [max_tokens] * len(posts), tokenizer), strict=True):
+    work = functools.partial(_fit_batch, tokenizer=BatchTokenizer(tokenizer), max_tokens=max_tokens)
+    cut, skipped = [], Skipped()
+    on_bad = choose_on_bad(bad_rows, skipped)
+    for post, fitted in itertools.chain.from_iterable(in_threads(work, posts, workers)):
         if isinstance(fitted, UserError):
-            raise named(post, fitted) from fitted
-        cut.append(post if fitted.text == post.prompt else dataclasses.replace(post, prompt=fitted.text))
+            on_bad(_too_long(post, max_tokens))
+        else:
+            cut.append(post if fitted.text == post.prompt else dataclasses.replace(post, prompt=fitted.text))
+    if skipped.counts:
+        log.warning(str(skipped))
     return cut
+
+
+def _fit_batch(posts: list[Post], tokenizer: BatchTokenizer, max_tokens: int) -> list[tuple[Post, Fitted | UserError]]:
+    return list(zip(posts, fit([post.prompt for post in posts], [max_tokens] * len(posts), tokenizer), strict=True))
+
+
+def _too_long(post: Post, max_tokens: int) -> BadRow:
+    return BadRow(
+        post.where or post.id,
+        f"a prompt needs more than {max_tokens} tokens for its first lines and '{PROMPT_END}' alone",
+        "raise the length limit, drop the row, or pass --bad_rows skip",
+        f"it begins {post.prompt[:60]!r}",
+    )
 
 
 def fit(prompts: Sequence[str], rooms: Sequence[int], tokenizer: BatchTokenizer) -> list[Fitted | UserError]:

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from trlx.utils.errors import UserError
 
 Row = dict[str, Any]
 BadRows = Callable[["BadRow"], None]
+OnBadRows = Literal["stop", "skip"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,3 +61,8 @@ class Skipped:
         """`"3 rows skipped: 2 'summary' is empty (first: x.jsonl, line 4); 1 not JSON (first: x.jsonl, line 9)"`."""
         parts = [f"{count} {reason} (first: {self.first[reason].where})" for reason, count in self.counts.most_common()]
         return f"{self.counts.total()} rows skipped: {'; '.join(parts)}"
+
+
+def choose_on_bad(bad_rows: OnBadRows, skipped: Skipped) -> BadRows:
+    """What the option `bad_rows` means: the first bad row ends the reading, or `skipped` collects them."""
+    return skipped if bad_rows == "skip" else stop
