@@ -93,13 +93,13 @@ def encode_pairs(
     encode = functools.partial(_encode, tokenizer=batched, max_length=max_length, cut_prompt=cut_prompt, lead=lead)
 
     def fill(writer: TokenWriter) -> None:
-        for block in in_threads(encode, tqdm(pairs, desc="encoding", leave=False, disable=not is_main_rank())):
+        for block in in_threads(encode, tqdm(pairs, desc="encoding", leave=False, delay=1, disable=not is_main_rank())):
             writer.append(block)
         writer.notes.update(notes() if notes else {})
 
     layout = Layout(("prompt", *SIDES), batched.vocabulary, ("gold",))
     facts = {"code": code_hash([Path(__file__), Path(encoding.__file__)]), "max_length": max_length, "lead": lead}
-    items = PairItems(cached(cache, all_facts(tokenizer, facts, made_from), layout, fill))
+    items = PairItems(cached(cache, all_facts(batched, facts, made_from), layout, fill))
     return items, items.lengths
 
 

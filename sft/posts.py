@@ -49,7 +49,7 @@ def encode_posts(
 
     def fill(writer: TokenWriter) -> None:
         left_out, why = 0, "there are none"
-        shown = tqdm(posts, desc="encoding", leave=False, disable=not is_main_rank())
+        shown = tqdm(posts, desc="encoding", leave=False, delay=1, disable=not is_main_rank())
         for encoded in in_batches(shown, batched, max_length):
             writer.append(encoded.block)
             left_out += len(encoded.left_out)
@@ -60,7 +60,7 @@ def encode_posts(
         writer.notes[LEFT_OUT] = left_out
 
     parameters = {"code": code_hash([Path(tasks.__file__).parent]), "max_length": max_length}
-    store = cached(cache, all_facts(tokenizer, parameters, made_from), Layout(PARTS, batched.vocabulary), fill)
+    store = cached(cache, all_facts(batched, parameters, made_from), Layout(PARTS, batched.vocabulary), fill)
     return _rows(store), store.notes[LEFT_OUT]
 
 

@@ -22,7 +22,7 @@ import tokenizers
 from filelock import FileLock
 
 from trlx.pipeline import batch_tokenizer, quick_cut, token_store
-from trlx.pipeline.batch_tokenizer import rust_core
+from trlx.pipeline.batch_tokenizer import BatchTokenizer
 from trlx.pipeline.token_store import FORMAT, Layout, TokenStore, TokenWriter, writing_to
 from trlx.utils.files import publish, recover
 
@@ -63,21 +63,20 @@ def content_key(layout: Layout, made_from: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def tokenizer_facts(tokenizer: Any) -> dict[str, Any] | None:
+def tokenizer_facts(tokenizer: BatchTokenizer) -> dict[str, Any] | None:
     """What tells a tokenizer's ids from another's, for `made_from`; None when it cannot be told (no Rust core)."""
-    core = rust_core(tokenizer)
-    if core is None:
+    if tokenizer.core is None:
         return None
     return {
-        "core": hashlib.sha256(core.to_str().encode()).hexdigest(),
-        "splits_special_tokens": tokenizer.split_special_tokens,
+        "core": hashlib.sha256(tokenizer.core.to_str().encode()).hexdigest(),
+        "splits_special_tokens": tokenizer.core.encode_special_tokens,
         "eos": tokenizer.eos_token_id,
         "tokenizers": tokenizers.__version__,
     }
 
 
 def all_facts(
-    tokenizer: Any, parameters: Mapping[str, Any], made_from: Mapping[str, Any] | None
+    tokenizer: BatchTokenizer, parameters: Mapping[str, Any], made_from: Mapping[str, Any] | None
 ) -> dict[str, Any] | None:
     """Tokenizer, parameters and data together, for `cached`; None when the data or the tokenizer cannot be told."""
     facts = tokenizer_facts(tokenizer) if made_from is not None else None

@@ -11,6 +11,7 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
+from trlx.pipeline.batch_tokenizer import BatchTokenizer
 from trlx.pipeline.token_cache import all_facts, cached, code_hash, content_key, tokenizer_facts
 from trlx.pipeline.token_store import IDS, META, NUMBERS, OFFSETS, Layout, TokenBlock, TokenStore, TokenWriter
 from trlx.utils.errors import UserError
@@ -292,23 +294,23 @@ def tokenizer(words: str, **options: Any) -> PreTrainedTokenizerFast:
 
 
 def test_tokenizers_are_told_apart_by_what_changes_ids() -> None:
-    same = tokenizer_facts(tokenizer("a b", eos_token="a"))
+    same = tokenizer_facts(BatchTokenizer(tokenizer("a b", eos_token="a")))
     used = tokenizer("a b", eos_token="a")
     used("a b", max_length=1, truncation=True)
-    assert tokenizer_facts(used) == same
+    assert tokenizer_facts(BatchTokenizer(used)) == same
     others = [
         tokenizer("b a", eos_token="a"),
         tokenizer("a b", eos_token="b"),
         tokenizer("a b", eos_token="a", split_special_tokens=True),
     ]
-    facts = [json.dumps(tokenizer_facts(other)) for other in others]
+    facts = [json.dumps(tokenizer_facts(BatchTokenizer(other))) for other in others]
     assert len({*facts, json.dumps(same)}) == 4
 
 
 def test_what_cannot_be_told_is_not_cached(tmp_path: Path) -> None:
-    assert tokenizer_facts(object()) is None
-    assert all_facts(object(), {}, {"data": "a"}) is None
-    assert all_facts(tokenizer("a b"), {}, None) is None
+    written_in_python = BatchTokenizer(SimpleNamespace(eos_token_id=0))
+    assert all_facts(written_in_python, {}, {"data": "a"}) is None
+    assert all_facts(BatchTokenizer(tokenizer("a b")), {}, None) is None
     store = cached(tmp_path / "c", None, ONE, fill_one)
     assert list(store) == [{"ids": [1, 2, 3]}, {"ids": [4]}] and not (tmp_path / "c").exists()
 
