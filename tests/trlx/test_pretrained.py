@@ -123,6 +123,15 @@ def test_a_damaged_folder_is_one_line_that_names_the_file(
     assert capfd.readouterr().err == ""  # no bars, no table of weights
 
 
+def test_other_files_in_the_folder_are_nobodys_business(whole: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(whole, tmp_path / "model")
+    for name in ("modules.json", "notes.json"):
+        (folder / name).write_text("[1]")
+    assert pretrained.damaged_file(folder) is None
+    (folder / "vocab.json").write_text("[1]")
+    assert pretrained.damaged_file(folder) == f"{folder}/vocab.json: holds no JSON object"
+
+
 def test_weights_that_are_missing_are_counted(whole: Path, tmp_path: Path) -> None:
     shutil.copytree(whole, tmp_path / "model")
     weights = load_file(whole / "model.safetensors")

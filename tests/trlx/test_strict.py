@@ -1,12 +1,12 @@
 """Dataclasses from plain dicts: what is converted, and what is refused under which name."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
-from trlx.utils.errors import UserError
-from trlx.utils.strict import build
+from trlx.utils.errors import BadKey, UserError
+from trlx.utils.strict import build, check, check_values, spell
 
 
 @dataclass
@@ -72,9 +72,47 @@ def test_nested_sections_are_built() -> None:
         ({"inner": {"rate": 1}, "target": "x"}, r"'run.target' must be a number, not 'x'"),
         ({"inner": {"rate": 1}, "options": [1]}, r"'run.options' must be a section, not \[1\]"),
         ({"inner": {"rate": 1}, "name": 3}, r"'run.name' must be text, not 3"),
+        ({"inner": {"rate": 1}, "name": "a\udcff"}, r"'run.name' must be text in UTF-8, not 'a\\udcff'"),
+        ({"inner": {"rate": 1}, "options": {1: 2}}, r"the keys in 'run.options' must be text, not 1"),
+        ({"inner": {"rate": 10**400}}, r"'run.inner.rate' must be a number, not 1000"),
+        ({"inner": {"rate": "nan"}}, r"'run.inner.rate' must be a number, not 'nan'"),
     ],
 )
 def test_refusals_name_the_key(values: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message) as caught:
         build(Outer, values, "run")
     assert "\n" not in str(caught.value)
+
+
+@dataclass
+class Chosen:
+    kind: Literal["a", "b"] = "a"
+    inner: Inner = field(default_factory=lambda: Inner(1.0))
+
+
+def test_one_of_a_few() -> None:
+    assert build(Chosen, {"kind": "b"}).kind == "b"
+    with pytest.raises(UserError, match="'kind' must be one of a, b, not 'c'"):
+        build(Chosen, {"kind": "c"})
+
+
+def test_check_looks_at_what_is_there() -> None:
+    check(Outer, {"inner": {}, "steps": 3})  # rate is missing, which others may give
+    with pytest.raises(BadKey, match=r"'inner\.rate' must be a number") as caught:
+        check(Outer, {"inner": {"rate": "x"}})
+    assert caught.value.key == "inner.rate"
+    with pytest.raises(BadKey, match=r"unknown key 'rate'; did you mean 'inner.rate'\?"):
+        check(Outer, {"rate": 1})
+
+
+def test_values_that_others_made() -> None:
+    check_values(Outer(Inner(1.0)))
+    with pytest.raises(BadKey, match=r"'inner\.rate' must be a number, not None"):
+        check_values(Outer(Inner(None)))  # type: ignore[arg-type]
+
+
+def test_long_values_are_cut_in_messages() -> None:
+    with pytest.raises(BadKey) as caught:
+        build(Outer, {"inner": "x" * 10**6})
+    assert len(str(caught.value)) < 150
+    assert spell(int | None) == "a whole number or null" and spell(Literal["a", "b"]) == "one of a, b"

@@ -22,6 +22,10 @@ from trlx.utils.hub import settle_offline
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 # The file without which a folder holds no such thing.
 _NEEDS = {"tokenizer": "tokenizer_config.json", "model": "config.json"}
+_JSON_FILES = (
+    *("config.json", "generation_config.json", "adapter_config.json", "model.safetensors.index.json"),
+    *("tokenizer_config.json", "tokenizer.json", "special_tokens_map.json", "added_tokens.json", "vocab.json"),
+)
 
 
 def load_tokenizer(path: str | os.PathLike[str], named_by: str = "--model", **options: Any) -> PreTrainedTokenizerBase:
@@ -185,7 +189,7 @@ def _loading(what: str, path: str | os.PathLike[str], named_by: str) -> Iterator
     except Exception as error:  # the readers of these files have no error in common
         if isinstance(error, (MemoryError, torch.OutOfMemoryError, MissingPackageError)) or disk_trouble(error):
             raise
-        if offline:
+        if offline and isinstance(error, OSError):
             raise UserError(
                 f"{path}: no such folder here, and the model hub cannot be reached to fetch it: "
                 f"name a folder on this machine that holds the model ({named_by} FOLDER)"
@@ -234,7 +238,7 @@ def _why_not(what: str, path: Path, error: Exception, named_by: str) -> str:
 
 def damaged_file(folder: Path) -> str | None:
     """The first file of a model's folder that is not what its name says, with what is wrong; None for none."""
-    for path in sorted(folder.glob("*.json")):
+    for path in filter(Path.is_file, (folder / name for name in _JSON_FILES)):
         try:
             if not isinstance(json.loads(path.read_bytes()), dict):
                 return f"{path}: holds no JSON object"

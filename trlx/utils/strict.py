@@ -63,11 +63,9 @@ def keys_of(cls: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _nearest_key(cls: type, key: str) -> str:
-    """As `nearest`: a key of this section if one is close, else of the sections in it."""
-    names = [field.name for field in dataclasses.fields(cls)]
-    near = nearest(key, names)
-    deeper = nearest(key, [name for name, _ in keys_of(cls)])
-    return near if "did you mean" in near or "did you mean" not in deeper else deeper
+    """As `nearest`, among the keys of this section and of those in it; the list, where none is close, has its own."""
+    near = nearest(key, [name for name, _ in keys_of(cls)])
+    return near if "did you mean" in near else nearest(key, [field.name for field in dataclasses.fields(cls)])
 
 
 def check_values(made: Any, where: str = "") -> None:
@@ -110,10 +108,11 @@ def coerce(value: Any, hint: Any, where: str) -> Any:
     wrong = expected is int and isinstance(value, bool)
     if wrong or (isinstance(expected, type) and not isinstance(value, expected)):
         raise BadKey(where, f"'{where}' must be {spell(hint)}, not {show(value)}")
-    if isinstance(value, dict) and not all(isinstance(key, str) for key in value):
-        raise BadKey(
-            where, f"the keys in '{where}' must be text, not {show(next(k for k in value if type(k) is not str))}"
-        )
+    if isinstance(value, str) and not value.isascii() and any("\ud800" <= one <= "\udfff" for one in value):
+        raise BadKey(where, f"'{where}' must be text in UTF-8, not {show(value)}")
+    for key in value if isinstance(value, dict) else ():
+        if not isinstance(key, str):
+            raise BadKey(where, f"the keys in '{where}' must be text, not {show(key)}")
     return value
 
 

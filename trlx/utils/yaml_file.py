@@ -6,6 +6,7 @@ file must be a section of keys. Left out: several documents in one file.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import yaml
 
 from trlx.utils.errors import BadKey, UserError, one_line
+from trlx.utils.strict import show
 
 MAX_BYTES = 2**20
 MAX_DEPTH = 8  # of the keys whose lines are kept; no setting is deeper
@@ -105,17 +107,16 @@ def read_yaml(path: str | Path) -> YamlFile:
 
 
 def _read_text(path: Path) -> str:
-    if "\0" in str(path):
-        raise UserError(f"{path}: no name of a file: name a YAML file")
-    if path.exists() and not path.is_file():
-        raise UserError(f"{path}: is {'a folder' if path.is_dir() else 'no regular file'}: name a YAML file")
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise UserError(f"{path}: is {'a folder' if os.path.isdir(path) else 'no regular file'}: name a YAML file")
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file: check the name; paths are relative to the current folder") from error
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}): name another file") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{show(str(path))}: cannot be read ({reason}): name a YAML file") from error
     if len(content) > MAX_BYTES:
         raise UserError(f"{path}: over {MAX_BYTES // 2**20} MiB, too large for a configuration: name a YAML file")
     try:
