@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import tasks
 from launch.stage import CACHE
 from launch.stage_trainer import Rows
 from reward_model.pairs import encode_pairs
@@ -19,6 +20,7 @@ from tasks.records import Pair, PairCounts
 from tasks.registry import get_task
 from tasks.text import truncate_prompt
 from tasks.tldr import data_facts, say_skipped
+from trlx.pipeline.token_cache import code_hash
 from trlx.utils.errors import UserError
 
 
@@ -106,7 +108,7 @@ def encode_split(
         max_length,
         truncate_prompt,
         cache=None if options.cache is None else Path(options.cache),
-        made_from={"task": options.task, **facts},
+        made_from={"task": options.task, "code": code_hash([Path(tasks.__file__).parent]), **facts},
         notes=lambda: {"skipped": str(skipped) if skipped.counts else "", "counts": dataclasses.asdict(counts)},
     )
     notes = items.store.notes
