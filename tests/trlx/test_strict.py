@@ -6,7 +6,7 @@ from typing import Any, Literal
 import pytest
 
 from trlx.utils.errors import BadKey, UserError
-from trlx.utils.strict import build, check, check_values, spell
+from trlx.utils.strict import build, check, settle_values, spell
 
 
 @dataclass
@@ -106,9 +106,11 @@ def test_check_looks_at_what_is_there() -> None:
 
 
 def test_values_that_others_made() -> None:
-    check_values(Outer(Inner(1.0)))
+    made = Outer(Inner(1), target=2)
+    settle_values(made)
+    assert type(made.inner.rate) is type(made.target) is float
     with pytest.raises(BadKey, match=r"'inner\.rate' must be a number, not None"):
-        check_values(Outer(Inner(None)))  # type: ignore[arg-type]
+        settle_values(Outer(Inner(None)))  # type: ignore[arg-type]
 
 
 def test_long_values_are_cut_in_messages() -> None:

@@ -16,7 +16,7 @@ from typing import Any, NoReturn, TypeVar
 from jsonargparse import ArgumentParser
 
 from trlx.utils.errors import UserError, fail, nearest
-from trlx.utils.strict import check, check_values, is_section, keys_of, show, spell
+from trlx.utils.strict import check, is_section, keys_of, settle_values, show, spell
 from trlx.utils.yaml_file import read_yaml
 
 T = TypeVar("T")
@@ -64,7 +64,7 @@ def parse_config(
         namespace: Any = parser.instantiate(parser.parse_args(arguments))
         fields = {name: value for name, value in vars(namespace).items() if name in cls.__dataclass_fields__}  # type: ignore[attr-defined]
         options = cls(**fields)
-        check_values(options)
+        settle_values(options)
     except UserError as error:
         fail(str(error))
     return options

@@ -1,7 +1,7 @@
 """Dataclasses from plain dicts, refusing unknown keys at any depth and values of the wrong type.
 
-`build` makes the dataclass; `check` only looks, at settings that others will complete; `check_values` looks at one that
-others have made.
+`build` makes the dataclass; `check` only looks, at settings that others will complete; `settle_values` looks at one
+that others have made.
 """
 
 from __future__ import annotations
@@ -68,14 +68,17 @@ def _nearest_key(cls: type, key: str) -> str:
     return near if "did you mean" in near else nearest(key, [field.name for field in dataclasses.fields(cls)])
 
 
-def check_values(made: Any, where: str = "") -> None:
-    """Raises: BadKey when a field of a dataclass, or of one in it, holds a value of another type than it declares."""
+def settle_values(made: Any, where: str = "") -> None:
+    """Give every field of a dataclass, and of those in it, a value of its type, as `coerce` does; in place.
+
+    Raises: BadKey for a value that does not fit.
+    """
     for name, hint in typing.get_type_hints(type(made)).items():
         value, key = getattr(made, name), f"{_prefix(where)}{name}"
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            check_values(value, key)
+            settle_values(value, key)
         else:
-            coerce(value, hint, key)
+            setattr(made, name, coerce(value, hint, key))
 
 
 def is_section(hint: Any) -> bool:
