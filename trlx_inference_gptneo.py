@@ -19,7 +19,7 @@ import sys
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 from transformers import PreTrainedTokenizerBase
@@ -69,6 +69,7 @@ RANGES = {
     **dict.fromkeys(("kl_posts", "seed"), AT_LEAST_0),
     "resamples": AT_LEAST_1,
 }
+DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
 PACKAGES = ("torch", "transformers", "evaluate", "rouge-score", "scipy", "datasets", "tokenizers")
 
 
@@ -115,8 +116,8 @@ class InferenceOptions:
     max_length: int = 550
     max_new_tokens: int = 50
     kl_posts: int = 500
-    dtype: str = "auto"
-    reward_dtype: str = "float32"
+    dtype: DtypeName = "auto"
+    reward_dtype: DtypeName = "float32"
     policy_device: str | None = None
     reward_device: str | None = None
     resamples: int = RESAMPLES
@@ -272,9 +273,12 @@ def held_out(reward_path: str) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        return {"held_out": json.loads(path.read_text(encoding="utf-8"))}
+        found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(f"{path}: not JSON ({error}): train the reward model anew or delete it") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: holds no JSON object: train the reward model anew or delete it")
+    return {"held_out": found}
 
 
 def notes(results: Results) -> list[str]:

@@ -278,8 +278,13 @@ def _read_deepspeed_config(path: str) -> dict[str, Any]:
         raise UserError(f"--deepspeed {path}: {error.strerror}; name a DeepSpeed JSON file or null") from error
     except json.JSONDecodeError as error:
         raise UserError(f"--deepspeed {path}, line {error.lineno}: not JSON ({error.msg})") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"--deepspeed {path}: not UTF-8 text: save the file as UTF-8") from error
     if not isinstance(config, dict):
         raise UserError(f"--deepspeed {path}: holds no JSON object; name a DeepSpeed config")
+    zero = config.get("zero_optimization", {})
+    if not isinstance(zero, dict) or not isinstance(zero.get("stage", 0), int):
+        raise UserError(f"--deepspeed {path}: zero_optimization must be an object whose stage is a whole number")
     return config
 
 

@@ -37,6 +37,7 @@ from trlx.utils.errors import UserError, nearest, run_main
 from trlx.utils.files import write_json, write_text
 from trlx.utils.metrics import read_metrics
 from trlx.utils.strict import build, read_numbers
+from trlx.utils.yaml_file import read_yaml
 
 # Strategy → names of its values; they are the arguments of the function of that name in ray.tune.
 STRATEGIES: dict[str, tuple[str, ...]] = {
@@ -112,9 +113,10 @@ def _require(where: str, value: Any, options: Sequence[str]) -> None:
 
 def read_sweep(path: str | Path) -> tuple[Plan, dict[str, tuple[str, list[Any]]]]:
     """(plan, setting → (strategy, values)) of a sweep's YAML. Raises: UserError naming the file and the key."""
+    file = read_yaml(path)
+    sections = dict(file.values)
     try:
-        sections = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        if not isinstance(sections, dict) or "tune_config" not in sections:
+        if "tune_config" not in sections:
             raise UserError("missing section 'tune_config' with metric and mode")
         plan = build(Plan, sections.pop("tune_config"), "tune_config")
         space = {str(name): _read_setting(str(name), section) for name, section in sections.items()}
@@ -123,12 +125,8 @@ def read_sweep(path: str | Path) -> tuple[Plan, dict[str, tuple[str, list[Any]]]
         for name, (strategy, _) in space.items():
             if plan.search_alg == "grid" and strategy not in ("grid", "grid_search"):
                 raise UserError(f"'{name}' has strategy {strategy}: search_alg grid takes grid alone, random takes all")
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not valid YAML: {error}") from error
     except UserError as error:
-        raise UserError(f"{path}: {error}") from error
+        raise file.refusal(error) from error
     return plan, space
 
 

@@ -59,6 +59,7 @@ def train(
     if model_path is not None:
         config = config.evolve(model={"model_path": model_path})
     require_limits(config)
+    make_pipeline, length = get_pipeline(config.train.pipeline), max_prompt_length(config)
     trainer = get_trainer(config.train.trainer)(
         config=config,
         reward_fn=reward_fn,
@@ -66,7 +67,6 @@ def train(
         stop_sequences=_texts(stop_sequences),
         **config.train.trainer_kwargs,
     )
-    make_pipeline, length = get_pipeline(config.train.pipeline), max_prompt_length(config)
     seq2seq = config.model.model_arch_type == "seq2seq"
     starts = [trainer.tokenizer.bos_token or trainer.tokenizer.eos_token] * _global_batch(config)
     if reward_fn is not None:

@@ -66,7 +66,8 @@ def make_optimizer(name: str, parameters: Iterable[nn.Parameter], kwargs: Mappin
     options = read_numbers(kwargs)
     if cls in (torch.optim.Adam, torch.optim.AdamW) and not {"foreach", "fused", "differentiable"} & options.keys():
         options["fused"] = True  # one pass over weights and moments instead of a dozen
-    return make([parameter for parameter in parameters if parameter.requires_grad], **options)
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    return _made("optimizer", make, trained, options)
 
 
 def make_scheduler(name: str, optimizer: Optimizer, kwargs: Mapping[str, Any]) -> LRScheduler:
@@ -75,7 +76,15 @@ def make_scheduler(name: str, optimizer: Optimizer, kwargs: Mapping[str, Any]) -
     _check_kwargs("scheduler", cls, kwargs)
     if cls is ConstantLR:
         kwargs = {"factor": 1.0, "total_iters": 0, **kwargs}
-    return cls(optimizer, **read_numbers(kwargs))
+    return _made("scheduler", cls, optimizer, read_numbers(kwargs))
+
+
+def _made(section: str, make: Any, first: Any, options: Mapping[str, Any]) -> Any:
+    """torch's own checks as our errors: a keyword that is missing, a number out of range."""
+    try:
+        return make(first, **options)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{section}.kwargs: {error}: change them") from error
 
 
 def _read_name(section: str, name: str, names: Any) -> Any:
