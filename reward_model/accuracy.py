@@ -15,12 +15,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from reward_model.pairs import GOLD, PairText
+from reward_model.pairs import PairText, noise_free_label
 from trlx.utils.files import write_text
 from trlx.utils.spreadsheet import neutralise
 
 # Columns that OpenAI's comparisons carry and by which their paper reports agreement.
 GROUPS = ("batch", "confidence", "worker")
+# Of the CSV; a column of the data with such a name is called data_NAME there.
+OWN_COLUMNS = ("id", "score_chosen", "score_rejected", "right", "prompt", "chosen", "rejected")
 
 
 class NamedPair(PairText, Protocol):
@@ -45,9 +47,8 @@ def accuracies(pairs: Sequence[PairText], right: Sequence[float]) -> dict[str, A
     Returns: `accuracy` with its interval; `accuracy_noise_free` with its own, where noise-free labels are known; and
         `by`, for each of `GROUPS` that the data have: group → pairs, accuracy and interval.
     """
-    known = [
-        (hit, pair.extra[GOLD]) for hit, pair in zip(right, pairs, strict=True) if pair.extra.get(GOLD) is not None
-    ]
+    truth = map(noise_free_label, pairs)
+    known = [(hit, prefers) for hit, prefers in zip(right, truth, strict=True) if prefers is not None]
     noise_free = [hit if prefers_chosen else 1 - hit for hit, prefers_chosen in known]
     result: dict[str, Any] = {"pairs": len(pairs), **_proportion("accuracy", right)}
     result |= _proportion("accuracy_noise_free", noise_free) if noise_free else {}
@@ -60,7 +61,7 @@ def accuracy_by(pairs: Sequence[PairText], right: Sequence[float], column: str) 
     count."""
     groups: dict[Any, list[float]] = defaultdict(list)
     for pair, hit in zip(pairs, right, strict=True):
-        if pair.extra.get(column) is not None:
+        if isinstance(pair.extra.get(column), str | int | float):
             groups[pair.extra[column]].append(hit)
     ordered = sorted(groups, key=lambda value: (isinstance(value, str), value))
     return {str(value): {"pairs": len(groups[value]), **_proportion("accuracy", groups[value])} for value in ordered}
@@ -87,7 +88,7 @@ def write_scored_pairs(
     plain = [{k: v for k, v in pair.extra.items() if isinstance(v, str | int | float | bool)} for pair in pairs]
     rows: list[dict[str, Any]] = [
         {"id": pair.id, "score_chosen": c, "score_rejected": r, "right": hit}
-        | extra
+        | {f"data_{name}" if name in OWN_COLUMNS else name: value for name, value in extra.items()}
         | {"prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected}
         for pair, c, r, hit, extra in zip(pairs, chosen, rejected, agreement(chosen, rejected), plain, strict=True)
     ]

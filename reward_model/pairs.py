@@ -19,6 +19,7 @@ from trlx.pipeline.batch_tokenizer import BatchTokenizer, in_threads
 from trlx.pipeline.token_cache import all_facts, cached, code_hash
 from trlx.pipeline.token_store import Layout, TokenBlock, TokenStore, TokenWriter
 from trlx.utils.distributed import is_main_rank
+from trlx.utils.errors import UserError
 
 GOLD = "gold_prefers_chosen"
 SIDES = ("chosen", "rejected")
@@ -113,8 +114,19 @@ def _encode(
 
 
 def _gold(pair: PairText) -> float:
-    known = pair.extra.get(GOLD)
+    known = noise_free_label(pair)
     return float("nan") if known is None else float(known)
+
+
+def noise_free_label(pair: PairText) -> bool | None:
+    """Whether the chosen side is truly the better one; None where the data do not say.
+
+    Raises: UserError for a value that is neither.
+    """
+    known = pair.extra.get(GOLD)
+    if known is None or known in (True, False):
+        return None if known is None else bool(known)
+    raise UserError(f"column '{GOLD}' holds {known!r}: make it true or false, or leave it out")
 
 
 @dataclass(frozen=True)

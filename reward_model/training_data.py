@@ -15,6 +15,7 @@ import tasks
 from launch.stage import CACHE
 from launch.stage_trainer import Rows
 from reward_model.pairs import encode_pairs
+from tasks.leakage import require_apart
 from tasks.reading.rows import OnBadRows, Skipped, choose_on_bad
 from tasks.records import Pair, PairCounts
 from tasks.registry import get_task
@@ -34,6 +35,8 @@ class PairDataOptions:
         columns: where the data call a column otherwise: our name → theirs, e.g. `--columns.chosen better`.
         bad_rows: stop at the first row that cannot be used, or skip such rows and count them.
         cache: folder of encoded data, found again by their content; null encodes anew each time.
+        valid_data: the same, of the pairs to evaluate on while training; null for the data above.
+        test_data: the same, of the pairs of the final accuracy; null for the data above.
         train_split: the split to train on.
         valid_split: the split to evaluate on while training.
         test_split: the split of the final accuracy.
@@ -51,6 +54,8 @@ class PairDataOptions:
     columns: dict[str, str] = field(default_factory=dict)
     bad_rows: OnBadRows = "stop"
     cache: str | None = CACHE
+    valid_data: str | None = None
+    test_data: str | None = None
     train_split: str = "train"
     valid_split: str = "valid1"
     test_split: str = "test"
@@ -73,56 +78,82 @@ class PairData:
     counts: dict[str, PairCounts]
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """The rows of one split: where they are, and all that they depend on."""
+
+    source: str
+    split: str
+    limit: int | None
+    facts: dict[str, Any]
+
+
 def load_data(options: PairDataOptions, tokenizer: Any, max_length: int) -> PairData:
-    """The pairs of the three splits. Raises: UserError for data that cannot be read."""
-    train, train_counts = encode_split(options, tokenizer, max_length, options.train_split, options.train_limit)
-    valid, valid_counts = encode_split(options, tokenizer, max_length, options.valid_split, options.valid_limit)
-    test, test_counts = load_split(options, options.test_split, options.test_limit)
+    """The pairs of the three splits. Raises: UserError for data that cannot be read, or trained and judged on."""
+    chosen = chosen_rows(options)
+    train, train_counts = encode_split(options, tokenizer, max_length, chosen["train"])
+    valid, valid_counts = encode_split(options, tokenizer, max_length, chosen["valid"])
+    test, test_counts = load_split(options, chosen["test"])
     return PairData(train, valid, test, {"train": train_counts, "valid": valid_counts, "test": test_counts})
 
 
-def load_split(options: PairDataOptions, split: str, limit: int | None) -> tuple[list[Pair], PairCounts]:
+def chosen_rows(options: PairDataOptions) -> dict[str, Chosen]:
+    """What train, valid and test read. Raises: UserError when one of the others is what is trained on."""
+    asked = {
+        "train": (options.data, options.train_split, options.train_limit),
+        "valid": (options.valid_data or options.data, options.valid_split, options.valid_limit),
+        "test": (options.test_data or options.data, options.test_split, options.test_limit),
+    }
+    chosen = {}
+    for name, (source, split, limit) in asked.items():
+        facts = data_facts(source, split, limit=limit, columns=options.columns, bad_rows=options.bad_rows)
+        code = code_hash([Path(tasks.__file__).parent])
+        chosen[name] = Chosen(source, split, limit, {"task": options.task, "code": code, **facts})
+    for name in ("valid", "test"):
+        remedy = f"name other rows with --{name}_data FILE, or give a folder with a file for each split"
+        require_apart(chosen["train"].facts, chosen[name].facts, chosen[name].source, name, remedy)
+    return chosen
+
+
+def load_split(options: PairDataOptions, chosen: Chosen) -> tuple[list[Pair], PairCounts]:
     """The pairs of a split as text."""
     return get_task(options.task).load_pairs(
-        options.data, split, limit=limit, columns=options.columns, bad_rows=options.bad_rows
+        chosen.source, chosen.split, limit=chosen.limit, columns=options.columns, bad_rows=options.bad_rows
     )
 
 
-def encode_split(
-    options: PairDataOptions, tokenizer: Any, max_length: int, split: str, limit: int | None
-) -> tuple[Rows, PairCounts]:
+def encode_split(options: PairDataOptions, tokenizer: Any, max_length: int, chosen: Chosen) -> tuple[Rows, PairCounts]:
     """The pairs of a split as token ids, from the cache where they are in it; and how many were dropped."""
     skipped, counts = Skipped(), PairCounts()
     pairs = get_task(options.task).iter_pairs(
-        options.data,
-        split,
-        limit=limit,
+        chosen.source,
+        chosen.split,
+        limit=chosen.limit,
         columns=options.columns,
         on_bad=choose_on_bad(options.bad_rows, skipped),
         counts=counts,
     )
-    facts = data_facts(options.data, split, limit=limit, columns=options.columns, bad_rows=options.bad_rows)
     items, lengths = encode_pairs(
         pairs,
         tokenizer,
         max_length,
         truncate_prompt,
         cache=None if options.cache is None else Path(options.cache),
-        made_from={"task": options.task, "code": code_hash([Path(tasks.__file__).parent]), **facts},
+        made_from=chosen.facts,
         notes=lambda: {"skipped": str(skipped) if skipped.counts else "", "counts": dataclasses.asdict(counts)},
     )
     notes = items.store.notes
-    say_skipped(options.data, split, notes["skipped"])
+    say_skipped(chosen.source, chosen.split, notes["skipped"])
     counts = PairCounts(**notes["counts"])
     if not items:
-        raise UserError(f"{options.data}, split '{split}': no usable pair ({counts}): give other data")
+        raise UserError(f"{chosen.source}, split '{chosen.split}': no usable pair ({counts}): give other data")
     return Rows(items, lengths), counts
 
 
 def load_references(options: PairDataOptions) -> list[tuple[str, str]]:
     """(prompt, summary) of the reference summaries whose mean score becomes the offset."""
     if options.references is None:
-        pairs, _ = load_split(options, options.valid_split, options.valid_limit)
+        pairs, _ = load_split(options, chosen_rows(options)["valid"])
         return [(pair.prompt, pair.chosen) for pair in pairs]
     posts = get_task(options.task).load_posts(
         options.references,

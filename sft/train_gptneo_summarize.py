@@ -10,7 +10,9 @@ The best model by `best_metric` ends in `<root>/ckpts/sft`, in float32. Left out
 
 from __future__ import annotations
 
+import itertools
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -35,7 +37,9 @@ from sft.loss import SummaryObjective
 from sft.posts import encode_posts
 from sft.rouge import METRICS, GeneratedRouge
 from tasks.encoding import cut_prompts
+from tasks.leakage import require_apart
 from tasks.reading.rows import OnBadRows, Skipped, choose_on_bad
+from tasks.records import Post
 from tasks.registry import get_task
 from tasks.tldr import data_facts, say_skipped
 from trlx.pipeline.token_store import TokenStore
@@ -68,6 +72,7 @@ class SftOptions(StageOptions):
         columns: where the data call a column otherwise: our name → theirs, e.g. `--columns.summary tldr`.
         bad_rows: stop at the first row that cannot be used, or skip such rows and count them.
         cache: folder of encoded data, found again by their content; null encodes anew each time.
+        valid_data: the same, of the evaluation posts; null for the data above.
         train_split: the split to train on.
         valid_split: the split to evaluate on.
         train_limit: the first so many training posts; null for all.
@@ -87,6 +92,7 @@ class SftOptions(StageOptions):
     columns: dict[str, str] = field(default_factory=dict)
     bad_rows: OnBadRows = "stop"
     cache: str | None = CACHE
+    valid_data: str | None = None
     train_split: str = "train"
     valid_split: str = "valid"
     train_limit: int | None = None
@@ -126,13 +132,13 @@ def train(options: SftOptions) -> Path:
 
 def build_trainer(stage: Stage, options: SftOptions) -> StageTrainer:
     """Model, data and evaluation of the stage, put together."""
-    task = get_task(options.task)
     tokenizer = load_tokenizer(options.model)
     config = load_config(options.model)
     require_vocabulary(config, tokenizer, options.model)
     require_positions(config, options.max_length, "--max_length")
-    train_rows, train_long = encode_split(options, tokenizer, options.train_split, options.train_limit)
-    valid_rows, valid_long = encode_split(options, tokenizer, options.valid_split, options.valid_limit)
+    train, valid = chosen_rows(options)
+    train_rows, train_long = encode_split(options, tokenizer, train)
+    valid_rows, valid_long = encode_split(options, tokenizer, valid)
     stage.say(
         f"{len(train_rows)} training and {len(valid_rows)} validation posts; "
         f"{train_long} + {valid_long} too long for {options.max_length} tokens left out"
@@ -140,16 +146,8 @@ def build_trainer(stage: Stage, options: SftOptions) -> StageTrainer:
     stage.note(train_posts=len(train_rows), valid_posts=len(valid_rows), posts_left_out=train_long + valid_long)
     rouge = None
     if options.rouge_samples:
-        sample = task.load_posts(
-            options.data,
-            options.valid_split,
-            limit=min(options.rouge_samples, options.valid_limit or options.rouge_samples),
-            columns=options.columns,
-            bad_rows=options.bad_rows,
-        )
         rouge = GeneratedRouge(
-            # A post whose title alone is too long is left out, as it is in training.
-            cut_prompts(sample, tokenizer, options.max_length - options.max_new_tokens, bad_rows="skip"),
+            posts_to_summarize(options, tokenizer, valid),
             tokenizer,
             options.max_new_tokens,
             options.rouge_batch_size,
@@ -175,23 +173,62 @@ def build_trainer(stage: Stage, options: SftOptions) -> StageTrainer:
     )
 
 
-def encode_split(options: SftOptions, tokenizer: Any, split: str, limit: int | None) -> tuple[Rows, int]:
+@dataclass(frozen=True)
+class Chosen:
+    """The rows of one split: where they are, and all that they depend on."""
+
+    source: str
+    split: str
+    limit: int | None
+    facts: dict[str, Any]
+
+
+def chosen_rows(options: SftOptions) -> tuple[Chosen, Chosen]:
+    """The rows to train on and those to evaluate on. Raises: UserError when they are the same."""
+    valid_data = options.valid_data or options.data
+    chosen = []
+    for source, split, limit in (
+        (options.data, options.train_split, options.train_limit),
+        (valid_data, options.valid_split, options.valid_limit),
+    ):
+        facts = data_facts(source, split, limit=limit, columns=options.columns, bad_rows=options.bad_rows)
+        chosen.append(Chosen(source, split, limit, {"task": options.task, **facts}))
+    remedy = "name other rows with --valid_data FILE, or give a folder with a file for each split"
+    require_apart(chosen[0].facts, chosen[1].facts, valid_data, "validation", remedy)
+    return chosen[0], chosen[1]
+
+
+def read_posts(options: SftOptions, chosen: Chosen, skipped: Skipped) -> Iterator[Post]:
+    """The posts of a split, one at a time."""
+    on_bad = choose_on_bad(options.bad_rows, skipped)
+    read = get_task(options.task).iter_posts
+    return read(chosen.source, chosen.split, limit=chosen.limit, columns=options.columns, on_bad=on_bad)
+
+
+def encode_split(options: SftOptions, tokenizer: Any, chosen: Chosen) -> tuple[Rows, int]:
     """The posts of a split as token ids, from the cache where they are in it; and how many were too long."""
     skipped = Skipped()
-    posts = get_task(options.task).iter_posts(
-        options.data, split, limit=limit, columns=options.columns, on_bad=choose_on_bad(options.bad_rows, skipped)
-    )
-    facts = data_facts(options.data, split, limit=limit, columns=options.columns, bad_rows=options.bad_rows)
     rows, too_long = encode_posts(
-        posts,
+        read_posts(options, chosen, skipped),
         tokenizer,
         options.max_length,
         cache=None if options.cache is None else Path(options.cache),
-        made_from={"task": options.task, **facts},
+        made_from=chosen.facts,
         notes=lambda: {"skipped": str(skipped) if skipped.counts else ""},
     )
-    say_skipped(options.data, split, cast(TokenStore, rows.items).notes["skipped"])
+    say_skipped(chosen.source, chosen.split, cast(TokenStore, rows.items).notes["skipped"])
     return rows, too_long
+
+
+def posts_to_summarize(options: SftOptions, tokenizer: Any, chosen: Chosen) -> list[Post]:
+    """The first so many evaluation posts that leave room for a summary. Raises: UserError when none does."""
+    posts = itertools.islice(read_posts(options, chosen, Skipped()), options.rouge_samples)
+    # A post whose title alone is too long is left out, as it is in training.
+    room = options.max_length - options.max_new_tokens
+    cut = cut_prompts(posts, tokenizer, room, bad_rows="skip")
+    if not cut:
+        raise UserError(f"{chosen.source}: no evaluation post leaves room for a summary: raise --max_length")
+    return cut
 
 
 if __name__ == "__main__":

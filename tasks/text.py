@@ -49,8 +49,11 @@ def format_article(article: str) -> str:
 
 
 def clean_prompt(text: str) -> str:
-    """The prompt right-stripped and ending `TL;DR:`, added on its own line where the data lack it."""
-    text = text.rstrip()
+    """The prompt right-stripped and ending `TL;DR:`, added on its own line where the data lack it.
+
+    A stray end-of-text mark goes: a tokenizer would make an EOS of it.
+    """
+    text = text.replace(END_OF_TEXT, "").rstrip()
     if text.endswith(PROMPT_END):
         return text
     return f"{text}\n{PROMPT_END}" if text else PROMPT_END
@@ -114,8 +117,11 @@ def truncate_prompt(prompt: str, tokenizer: Any, max_tokens: int) -> str:
 
 
 def _token_ends(tokenizer: Any, line: str) -> list[int]:
-    """Character positions at which a token of the line ends, ascending."""
-    found = tokenizer(line, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+    """Character positions at which a token of the line ends, ascending; all of them where a tokenizer cannot tell."""
+    try:
+        found = tokenizer(line, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+    except NotImplementedError:  # one written in Python
+        return list(range(1, len(line) + 1))
     return sorted({end for _, end in found["offset_mapping"]})
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from reward_model.accuracy import accuracies, accuracy_by, agreement, proportion_interval, write_scored_pairs
 from tasks.records import Pair
+from trlx.utils.errors import UserError
 
 
 def pair(name: str, **extra: Any) -> Pair:
@@ -71,3 +72,24 @@ def test_scored_pairs_keep_what_the_data_say(tmp_path: Path) -> None:
         "rejected": "'=the worse one",  # a spreadsheet must not run it
     }
     assert rows[3]["confidence"] == "" and rows[2]["right"] == "0.0"
+
+
+def test_columns_of_the_data_do_not_pass_for_ours(tmp_path: Path) -> None:
+    path = tmp_path / "test_pairs.csv"
+    write_scored_pairs(path, [pair("a", score_chosen=8.5, right="yes", id="x", stars=3)], [1.0], [2.0])
+    with path.open(newline="", encoding="utf-8") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["id"], row["score_chosen"], row["score_rejected"], row["right"]) == ("a", "1.0", "2.0", "0.0")
+    assert (row["data_score_chosen"], row["data_right"], row["data_id"], row["stars"]) == ("8.5", "yes", "x", "3")
+
+
+def test_a_group_that_is_no_plain_value_is_left_out() -> None:
+    odd = [pair("a", batch=["b1", "b2"], worker={"id": 1}), pair("b", batch="b1")]
+    table = accuracies(odd, [1.0, 0.0])["by"]
+    assert {group: list(rows) for group, rows in table.items()} == {"batch": ["b1"]}
+
+
+def test_a_noise_free_label_must_be_true_or_false() -> None:
+    assert accuracies([pair("a", gold_prefers_chosen=0)], [1.0])["accuracy_noise_free"] == 0.0
+    with pytest.raises(UserError, match="'gold_prefers_chosen' holds 'maybe': make it true or false"):
+        accuracies([pair("a", gold_prefers_chosen="maybe")], [1.0])

@@ -113,6 +113,20 @@ def test_a_second_run_takes_the_pairs_from_the_cache(root: Path) -> None:
     assert len(list((root / ".cache" / "tokens").glob("*/ids.bin"))) == 3
 
 
+def test_columns_of_other_names_and_one_file_for_everything(root: Path) -> None:
+    named = [{"prompt": row["prompt"], "better": row["chosen"], "worse": row["rejected"]} for row in pairs(12, 4)]
+    write_rows(root / "mine.jsonl", named)
+    given = [f"--data={root}/mine.jsonl", "--columns.chosen", "better", "--columns.rejected=worse"]
+    with pytest.raises(UserError, match=r"training and valid would read the same rows: .*--valid_data FILE"):
+        main(options(root, *given))
+    write_rows(root / "held.jsonl", named[:4])
+    with pytest.raises(UserError, match=r"training and test would read the same rows: .*--test_data FILE"):
+        main(options(root, *given, f"--valid_data={root}/held.jsonl"))
+    main(options(root, *given, f"--valid_data={root}/held.jsonl", f"--test_data={root}/held.jsonl"))
+    results = json.loads((root / "ckpts" / "reward_model" / "results.json").read_text())
+    assert results["pairs"]["train"]["kept"] == 12 and results["pairs"]["test"]["kept"] == 4
+
+
 def test_frozen_weights_stay_and_the_others_move(root: Path) -> None:
     main(options(root, "--frozen_fraction=0.5", "--gradient_accumulation=2"))
     out = root / "ckpts" / "reward_model"

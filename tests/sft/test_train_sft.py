@@ -178,3 +178,25 @@ def test_bad_input_is_a_user_error(root: Path) -> None:
     with pytest.raises(UserError, match="label"):
         main(options(root, "--data={root}/data/other", "--out", str(root / "c")))
     assert not any((root / name).exists() for name in "abc")  # nothing is written before all is found good
+
+
+def test_one_file_is_not_trained_and_judged_on(root: Path) -> None:
+    write_rows(root / "mine.jsonl", posts(8, 1))
+    given = options(root, f"--data={root}/mine.jsonl", "--out", str(root / "a"))
+    with pytest.raises(UserError, match=r"training and validation would read the same rows: .*--valid_data FILE"):
+        main(given)
+    write_rows(root / "held.jsonl", posts(4, 2))
+    main([*given, f"--valid_data={root}/held.jsonl"])
+    assert json.loads((root / "a" / "run.json").read_text())["valid_posts"] == 4
+
+
+def test_bad_rows_before_the_first_good_one_are_skipped_for_rouge_too(root: Path) -> None:
+    bad = [{"prompt": "POST: p", "label": ""}] * 3
+    write_rows(root / "data" / "odd_train.jsonl", posts(8, 1))
+    write_rows(root / "data" / "odd_valid.jsonl", [*bad, *posts(4, 2)])
+    given = options(root, f"--data={root}/data/odd", "--bad_rows=skip", "--rouge_samples=2", "--out", str(root / "a"))
+    main(given)
+    assert json.loads((root / "a" / "run.json").read_text())["valid_posts"] == 4
+    no_room = ["--max_new_tokens=127", "--out", str(root / "b")]
+    with pytest.raises(UserError, match="no evaluation post leaves room for a summary"):
+        main([*given, *no_room])

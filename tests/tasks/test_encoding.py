@@ -20,7 +20,7 @@ from tasks.reading.rows import BadRow
 from tasks.records import Post
 from tasks.text import clean_summary, encode_sample, format_post, token_ids, truncate_prompt
 from trlx.pipeline import quick_cut
-from trlx.pipeline.batch_tokenizer import BatchTokenizer
+from trlx.pipeline.batch_tokenizer import BatchTokenizer, rust_core
 from trlx.utils.errors import UserError
 
 EOS = "<|endoftext|>"
@@ -240,3 +240,15 @@ def test_special_tokens_in_a_text_are_split_when_the_tokenizer_says_so() -> None
         (tokens,) = BatchTokenizer(tokenizer).encode([f"a {EOS} b"])
         assert tokens.ids == token_ids(tokenizer, f"a {EOS} b")
         assert (tokenizer.eos_token_id in tokens.ids) != split
+
+
+def test_a_tokenizer_that_adds_python_of_its_own_is_asked_itself() -> None:
+    class Lower(PreTrainedTokenizerFast):
+        def __call__(self, text: Any, *args: Any, **options: Any) -> Any:
+            return super().__call__(text.lower(), *args, **options)
+
+    plain = TOKENIZERS["bytewise"]
+    lower = Lower(tokenizer_object=plain.backend_tokenizer, eos_token=plain.eos_token)
+    assert rust_core(lower) is None and rust_core(plain) is not None
+    posts = as_posts([("The CAT", "A Cat")])
+    assert at_once(posts, lower, 100) == one_by_one(posts, lower, 100)

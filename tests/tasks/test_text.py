@@ -141,3 +141,18 @@ def test_a_cut_article_keeps_its_ends(tokenizer: Any) -> None:
     article = format_article("The cat in the garden.\n\nMy sister found it again and again.")
     room = len(tokenizer(article)["input_ids"]) - 1
     assert truncate_prompt(article, tokenizer, room) == "Article:\n\nThe cat in the garden.\n\nTL;DR:"
+
+
+def test_a_stray_end_of_text_in_a_prompt_goes() -> None:
+    assert clean_prompt("POST: a<|endoftext|> b <|endoftext|>") == "POST: a b\nTL;DR:"
+
+
+def test_a_line_is_cut_by_characters_where_a_tokenizer_tells_no_offsets() -> None:
+    class Bytes:
+        def __call__(self, text: str, return_offsets_mapping: bool = False, **_: Any) -> dict[str, Any]:
+            if return_offsets_mapping:
+                raise NotImplementedError
+            return {"input_ids": list(text.encode())}
+
+    prompt = format_post("", "", "one line of text")
+    assert truncate_prompt(prompt, Bytes(), len(prompt) - 3) == format_post("", "", "one line of t")

@@ -23,6 +23,7 @@ from transformers import PreTrainedTokenizerFast
 T = TypeVar("T")
 R = TypeVar("R")
 
+_PLAIN = PreTrainedTokenizerFast._encode_plus
 BATCH = 256  # texts of one call: enough to keep a core busy, few enough to keep memory small
 
 
@@ -98,8 +99,10 @@ class BatchTokenizer:
 
 def rust_core(tokenizer: Any) -> Tokenizer | None:
     """A copy of the Rust core that alone gives the ids of this tokenizer, cutting and padding nothing; else None."""
-    plain = PreTrainedTokenizerFast._encode_plus
-    if not isinstance(tokenizer, PreTrainedTokenizerFast) or type(tokenizer)._encode_plus is not plain:
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        return None
+    own = type(tokenizer)
+    if own.__call__ is not PreTrainedTokenizerFast.__call__ or own._encode_plus is not _PLAIN:
         return None
     try:
         core = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())

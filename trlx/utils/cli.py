@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
+import typing
 from collections.abc import Iterator, Sequence
 from os import PathLike
 from pathlib import Path
@@ -54,6 +55,8 @@ def parse_config(
     parser.add_argument("--config", action="config", help="YAML file with any of the options below.")
     # The DeepSpeed launcher hands every process this option.
     parser.add_argument("--local_rank", type=int, default=-1, help="Set by the DeepSpeed launcher; not for people.")
+    # The parser reads names in annotations as the class's own module has them; those of its bases may lie elsewhere.
+    cls.__init__.__annotations__ = typing.get_type_hints(cls)
     parser.add_class_arguments(cls)
     switches = {f"--{name}" for name, hint in parser.hints.items() if hint is bool}
     arguments = _spell_out(sys.argv[1:] if argv is None else argv, switches)
