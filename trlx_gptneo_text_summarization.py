@@ -178,6 +178,8 @@ def run(options: PPOOptions) -> BaseRLTrainer:
     train_posts = load_prompts(options, options.data, options.train_split, options.train_limit, tokenizer, length)
     valid_data = options.valid_data or options.data
     valid_posts = load_prompts(options, valid_data, options.valid_split, options.eval_limit, tokenizer, length)
+    if is_main_rank() and [post.prompt for post in valid_posts] == [post.prompt for post in train_posts]:
+        print("[ppo] evaluating on the prompts that are trained on: --valid_data names others", flush=True)
     config.train.resume_from_checkpoint = from_main_rank(lambda: claim_outputs(options))
     device = reward_device(options.reward_device)
     if is_main_rank():
