@@ -8,11 +8,11 @@ counted always.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from tasks.reading.columns import check_columns, mapped
-from tasks.reading.formats import Format, Kind, PostText, recognise
+from tasks.reading.formats import Kind, PostText, RowFormats
 from tasks.reading.rows import BadRow, BadRows, OnBadRows, RawRow, Skipped, choose_on_bad, stop
 from tasks.reading.sources import open_source
 from tasks.records import Pair, PairCounts, Post
@@ -46,7 +46,7 @@ def iter_posts(
     seen: dict[str, str] = {}
     for number, row, text in _texts(source, split, "posts", limit, columns, on_bad):
         try:
-            post = _post(row, text, text.id or f"{split or 'row'}-{number}")
+            post = _post(row, text, text.id or _free_name(f"{split or 'row'}-{number}", seen))
             _require_new(post, seen)
         except BadRow as bad:
             on_bad(bad)
@@ -158,18 +158,17 @@ def _texts(
     columns: Mapping[str, str] | None,
     on_bad: BadRows,
 ) -> Iterator[tuple[int, RawRow, Any]]:
-    """(number of the row from 1, the row, its `PostText` or `PairText`); the first row tells the format."""
+    """(number of the row from 1, the row, its `PostText` or `PairText`); each row's columns tell its format."""
     if limit is not None and limit < 1:
         raise UserError(f"limit must be at least 1, not {limit}: leave it out for all rows")
     columns = dict(columns or {})
     check_columns(columns)
     opened = open_source(source, split, columns.get("split", "split"))
-    form: Format | None = None
+    forms = RowFormats(kind, columns)
     for number, raw in enumerate(itertools.islice(opened.rows(on_bad), limit), start=1):
         try:
             row = mapped(raw, columns)
-            form = form or recognise(row.values, kind, row.where)
-            yield number, row, form.read(row)
+            yield number, row, forms.of(row).read(row)
         except BadRow as bad:
             on_bad(bad)
 
@@ -182,6 +181,12 @@ def _post(row: RawRow, text: PostText, name: str) -> Post:
         if not left:
             raise BadRow(row.where, f"the {what} is empty", "fill it in, drop the row, or pass --bad_rows skip")
     return Post(name, prompt, summary, body, text.extra, row.where)
+
+
+def _free_name(name: str, seen: Collection[str]) -> str:
+    """The name, with a number after it where an id of the data is the same."""
+    names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
+    return next(one for one in names if one not in seen)
 
 
 def _require_new(post: Post, seen: dict[str, str]) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from tasks.reading.rows import BadRow, RawRow, Row
+from tasks.reading.texts import is_nan
 from trlx.utils.errors import UserError, nearest
 
 # Every name by which a format asks for a column; the left sides of `--columns.NAME COLUMN`.
@@ -25,6 +26,8 @@ MEND = "mend or drop the row, or pass --bad_rows skip"
 
 _NOTHING = object()
 _SURROGATE = re.compile("[\ud800-\udfff]")
+# The beginning of a list of messages that somebody's export made text of; what may be the first key of one.
+_CHAT_AS_TEXT = re.compile(r"""\[\s*\{\s*(["'])(?:role|content)\1\s*:""")
 _SHOWN = 20  # columns listed in a message
 
 
@@ -113,12 +116,19 @@ def need_text(row: RawRow, name: str) -> str:
 
 
 def some_text(row: RawRow, name: str) -> str:
-    """As `need_text`, but the text may be blank."""
+    """As `need_text`, but the text may be blank.
+
+    Raises: BadRow also for a chat that an export, such as to CSV, has made text of.
+    """
     value = _reach(row.values, name)
     if value is _NOTHING:
         remedy = f"add it, or map another with --columns.{name.partition('.')[0]} COLUMN"
         raise BadRow(row.where, f"no column '{name}'", remedy, f"columns: {listed(row.values)}")
-    return sound_text(row, name, value)
+    text = sound_text(row, name, value)
+    if text.startswith("[") and _CHAT_AS_TEXT.match(text):
+        remedy = "save the data as .jsonl or .parquet, with lists of messages"
+        raise BadRow(row.where, f"'{name}' is a chat written as text", remedy, f"it begins {text[:24]!r}")
+    return text
 
 
 def text_or_none(row: RawRow, name: str) -> str | None:
@@ -138,19 +148,19 @@ def sound_text(row: RawRow, name: str, value: Any) -> str:
         raise BadRow(row.where, f"'{name}' is not text", "make it text, or drop the row", kind_of(value))
     if "\0" in value:
         raise BadRow(row.where, f"'{name}' holds NUL characters", f"take them out, {MEND}")
-    if _SURROGATE.search(value):
+    if not value.isascii() and _SURROGATE.search(value):
         raise BadRow(row.where, f"'{name}' holds half a character (a lone surrogate)", f"take it out, {MEND}")
     return value
 
 
 def row_id(row: RawRow) -> str | None:
-    """The id of a row as text; None where it has none.
+    """The id of a row as text; None where it has none (NaN is none, too).
 
     Raises: BadRow for an id that is neither text nor a number.
     """
     value = row.values.get("id")
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return str(value)
+        return None if is_nan(value) else str(value)
     text = text_or_none(row, "id")
     return text if text and text.strip() else None
 

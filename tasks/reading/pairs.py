@@ -10,19 +10,25 @@ from tasks.reading.chat import is_chat, read_prompt, read_response, read_shared
 from tasks.reading.columns import MEND, row_id, some_text
 from tasks.reading.posts import chat, with_extra
 from tasks.reading.rows import BadRow, RawRow, Row
-from tasks.reading.texts import PairText, others
+from tasks.reading.texts import PairText, begin_with, others
 from tasks.records import Pair
 from tasks.text import PROMPT_END, clean_prompt, response_text
 
+_TEXTS = ("prompt", "chosen", "rejected")
 # Where a prompt ends in texts that hold prompt and response in one: the later of these that both share.
 _ENDS = ("\n\nAssistant:", "\n" + PROMPT_END)
 
 
 def read_pair(row: RawRow) -> PairText:
-    """Prompt, chosen, rejected, each as text (CarperAI's, TRL's) or chat (TRL's)."""
+    """Prompt, chosen, rejected, each as text (CarperAI's, TRL's) or chat (TRL's).
+
+    Where all are text and both sides begin with the whole prompt, the prompt is taken off them.
+    """
     prompt = read_prompt(row)
     chosen, rejected = (read_response(row, name, prompt) for name in ("chosen", "rejected"))
-    return PairText(prompt, chosen, rejected, row_id(row), others(row, ("prompt", "chosen", "rejected")))
+    if begin_with(prompt, chosen, rejected) and not any(is_chat(row.values[name]) for name in _TEXTS):
+        chosen, rejected = (text[len(prompt.rstrip()) :] for text in (chosen, rejected))
+    return PairText(prompt, chosen, rejected, row_id(row), others(row, _TEXTS))
 
 
 def read_implicit_pair(row: RawRow) -> PairText:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from tasks.reading.chat import read_prompt, read_response
+from tasks.reading.chat import is_chat, read_prompt, read_response
 from tasks.reading.columns import MEND, need_text, row_id, text_or_none
 from tasks.reading.rows import BadRow, RawRow, Row
-from tasks.reading.texts import PostText, others
+from tasks.reading.texts import PostText, begin_with, others
 from tasks.records import Pair, Post
 from tasks.text import format_post, response_text, split_prompt
 
@@ -29,18 +29,21 @@ def read_openai_post(row: RawRow) -> PostText:
 
 
 def read_labelled_prompt(row: RawRow) -> PostText:
-    """CarperAI/openai_summarize_tldr: prompt and label."""
+    """CarperAI/openai_summarize_tldr: prompt and label; a prompt that the label begins with is taken off it."""
     return _read_prompt_and(row, "label")
 
 
 def read_completed_prompt(row: RawRow) -> PostText:
-    """TRL's prompt and completion, each as text or chat."""
+    """TRL's prompt and completion, each as text or chat; text is read as by `read_labelled_prompt`."""
     return _read_prompt_and(row, "completion")
 
 
 def _read_prompt_and(row: RawRow, name: str) -> PostText:
     prompt = read_prompt(row)
     summary = read_response(row, name, prompt)
+    if begin_with(prompt, summary) and not is_chat(row.values["prompt"]) and not is_chat(row.values[name]):
+        # A summary that is the post again is one nevertheless.
+        summary = summary.removeprefix(prompt.rstrip()).strip() or summary
     if not summary.strip():
         raise BadRow(row.where, f"'{name}' is empty", MEND)
     return PostText(prompt, summary, row_id(row), others(row, ("prompt", name)))

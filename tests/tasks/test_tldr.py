@@ -65,6 +65,34 @@ def test_columns_of_other_names(tmp_path: Path) -> None:
         load_posts(str(tmp_path / "x.jsonl"), "train", columns={"sumary": "tldr"})
 
 
+def test_mapped_columns_are_used_beside_those_of_another_format(tmp_path: Path) -> None:
+    source = jsonl(tmp_path / "x.jsonl", {"prompt": "p", "completion": "c", "body": "A post.", "tldr": "s"})
+    (post,) = load_posts(source, None, columns={"post": "body", "summary": "tldr"})
+    assert (post.prompt, post.summary, post.extra) == ("POST: A post.\nTL;DR:", "s", {"prompt": "p", "completion": "c"})
+    (post,) = load_posts(source, None, columns={"split": ""})
+    assert (post.prompt, post.summary) == ("p\nTL;DR:", "c")
+
+
+def test_rows_of_two_formats_in_one_file(tmp_path: Path) -> None:
+    sides = {"chosen": "q one two three four five", "rejected": "q six seven eight nine ten"}
+    source = jsonl(tmp_path / "x.jsonl", sides, {"prompt": "Why?", **sides}, sides)
+    pairs, _ = load_pairs(source, None)
+    assert [pair.prompt for pair in pairs] == ["q\nTL;DR:", "Why?\nTL;DR:", "q\nTL;DR:"]
+    assert [pair.chosen for pair in pairs] == [sides["chosen"][2:], sides["chosen"], sides["chosen"][2:]]
+    lost = jsonl(tmp_path / "y.jsonl", {"prompt": "Why?", **sides}, sides)
+    with pytest.raises(UserError, match=r"line 2: no column 'prompt' \(columns: chosen, rejected\)"):
+        load_pairs(lost, None)
+    posts = jsonl(tmp_path / "z.jsonl", {"post": "a", "summary": "b"}, {"prompt": "c", "label": "d", "title": "t"})
+    assert [(post.post, post.summary) for post in load_posts(posts, None)] == [("a", "b"), ("c", "d")]
+
+
+def test_an_id_of_the_data_is_no_reason_to_refuse_a_row_without(tmp_path: Path) -> None:
+    row = {"prompt": "p", "label": "a"}
+    rows = [{**row, "id": "row-2"}, row, {**row, "id": "row-4"}, {**row, "id": "row-5"}, row]
+    posts = load_posts(jsonl(tmp_path / "x.jsonl", *rows), None)
+    assert [post.id for post in posts] == ["row-2", "row-2-2", "row-4", "row-5", "row-5-2"]
+
+
 def test_one_post_at_a_time(tmp_path: Path) -> None:
     source = jsonl(tmp_path / "x.jsonl", {"prompt": "p", "label": "a"}, {"prompt": "p"})
     posts = iter_posts(source, None)

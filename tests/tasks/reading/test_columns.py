@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from tasks.reading.columns import NAMES, check_columns, listed, mapped, need_text, row_id, text_or_none
 from tasks.reading.rows import BadRow, RawRow
-from tasks.reading.texts import others, whole
+from tasks.reading.texts import begin_with, others, whole
 from trlx.utils.errors import UserError
 
+NAN = float("nan")
 NESTED = {
     "info": {"title": "t", "none": None},
     "summaries": [{"text": "one"}, {"text": "two"}],
@@ -122,7 +123,7 @@ def test_text_comes_back_untouched() -> None:
     )
 
 
-@pytest.mark.parametrize("value, name", [("a7", "a7"), (7, "7"), (None, None), (" ", None), (7.5, "7.5")])
+@pytest.mark.parametrize("value, name", [("a7", "a7"), (7, "7"), (None, None), (" ", None), (7.5, "7.5"), (NAN, None)])
 def test_ids(value: Any, name: str | None) -> None:
     assert row_id(row(id=value)) == name
     assert row_id(row()) is None
@@ -136,7 +137,18 @@ def test_ids_that_cannot_be_used(value: Any) -> None:
 
 @pytest.mark.parametrize(
     "value, number",
-    [(7, 7), (7.0, 7), ("7", 7), (" -7 ", -7), ("7.5", "7.5"), ("high", "high"), ("", None), (None, None), ("٣", "٣")],
+    [
+        (7, 7),
+        (7.0, 7),
+        ("7", 7),
+        (" -7 ", -7),
+        ("7.5", "7.5"),
+        ("high", "high"),
+        ("", None),
+        (None, None),
+        ("٣", "٣"),
+        (NAN, None),
+    ],
 )
 def test_whole_numbers_in_other_guises(value: Any, number: Any) -> None:
     assert whole(value) == number and type(whole(value)) is type(number)
@@ -145,6 +157,59 @@ def test_whole_numbers_in_other_guises(value: Any, number: Any) -> None:
 def test_other_columns_are_kept_and_nulls_are_not() -> None:
     given_row = row(id=1, prompt="p", facts=["f"], nothing=None, blank="", confidence="8", batch="b")
     assert others(given_row, ("prompt",)) == {"facts": ["f"], "confidence": 8, "batch": "b"}
+
+
+def test_nan_holds_nothing() -> None:
+    assert others(row(prompt="p", confidence=NAN, score=NAN, weight=0.5), ("prompt",)) == {"weight": 0.5}
+
+
+@pytest.mark.parametrize(
+    "text, flag",
+    [
+        *[("True", True), ("true", True), ("1", True), ("False", False), ("false", False), ("0", False)],
+        *[(" False ", False), (True, True), ("yes", "yes"), ("2", "2"), (1, 1)],
+    ],
+)
+def test_a_flag_that_csv_made_text(text: Any, flag: Any) -> None:
+    found = others(row(gold_prefers_chosen=text, other=text), ())
+    assert found["gold_prefers_chosen"] == flag and type(found["gold_prefers_chosen"]) is type(flag)
+    assert found["other"] == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[{"role": "user", "content": "Hi"}]',
+        "[{'role': 'user', 'content': 'Hi'}]",
+        "[{'content': 'Hi', 'role': 'user'}\n {",
+        '[\n  {"role" :"user"}]',
+    ],
+)
+def test_a_chat_written_as_text_is_refused(text: str) -> None:
+    with pytest.raises(BadRow, match=r"'post' is a chat written as text .*: save the data as \.jsonl or \.parquet"):
+        need_text(row(post=text), "post")
+
+
+@pytest.mark.parametrize("text", ["[role]", "[{role: x}]", "[removed] [{'role': 1}]", '[{"roles": 1}]', "[{}]"])
+def test_text_that_only_looks_like_a_chat(text: str) -> None:
+    assert need_text(row(post=text), "post") == text
+
+
+@pytest.mark.parametrize(
+    "prompt, texts, begins",
+    [
+        ("P\nTL;DR: ", ["P\nTL;DR: a", "P\nTL;DR:b"], True),
+        ("P\nTL;DR:", ["P\nTL;DR: a", "b"], False),
+        ("It rains", ["It rains\nTL;DR: a"], True),
+        ("It rains", ["It rains."], False),
+        ("It rains", ["It rainstorms"], False),
+        ("It rains.", ["It rains..."], False),
+        ("Does it rain?", ["Does it rain?No"], True),
+        ("It rains ", ["It rains"], True),
+    ],
+)
+def test_texts_that_begin_with_a_prompt(prompt: str, texts: list[str], begins: bool) -> None:
+    assert begin_with(prompt, *texts) is begins
 
 
 JSON = st.recursive(

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.reading.formats import FORMATS, PairText, PostText, get_format, kinds_of, recognise
+from tasks.reading.formats import FORMATS, PairText, PostText, RowFormats, get_format, kinds_of, recognise
 from tasks.reading.rows import BadRow, RawRow
 from tasks.records import Pair, Post
 from tasks.text import clean_prompt, clean_summary, format_post
@@ -216,6 +216,38 @@ def test_a_confidence_may_be_a_float_as_pandas_writes_it() -> None:
     assert text.extra["confidence"] == 6 and text.extra["policy_chosen"] == "ref"
 
 
+def test_a_prompt_that_stands_in_both_sides_too_is_taken_off_them() -> None:
+    values = {"prompt": "P\nTL;DR: ", "chosen": "P\nTL;DR: The cat.", "rejected": "P\nTL;DR: The dog."}
+    assert read(RawRow(values, "x"), "pairs") == PairText("P\nTL;DR: ", " The cat.", " The dog.")
+    one = {**values, "rejected": "The dog."}
+    assert read(RawRow(one, "x"), "pairs") == PairText(*one.values())
+    chat = {**values, "prompt": [{"role": "user", "content": "P\nTL;DR:"}]}
+    assert read(RawRow(chat, "x"), "pairs").chosen == values["chosen"]
+
+
+@pytest.mark.parametrize("name", ["label", "completion"])
+def test_a_prompt_that_stands_in_the_summary_too_is_taken_off_it(name: str) -> None:
+    form = "carperai-posts" if name == "label" else "trl-completions"
+    for summary, kept in [("P q.\nThe cat.", "The cat."), ("P q.", "P q."), ("P q", "P q"), ("The P q.", "The P q.")]:
+        assert read(RawRow({"prompt": "P q.", name: summary}, "x"), form) == PostText("P q.", kept)
+
+
+def test_a_chat_that_csv_made_text_is_refused() -> None:
+    chat = "[{'role': 'user', 'content': 'Name a bird.'}]"
+    for name in ("prompt", "chosen", "rejected"):
+        values = {"prompt": "p", "chosen": "a", "rejected": "b", name: chat}
+        with pytest.raises(BadRow, match=f"'{name}' is a chat written as text"):
+            read(RawRow(values, "x"), "pairs")
+    with pytest.raises(BadRow, match="'chosen' is a chat written as text"):
+        read(RawRow({"chosen": chat, "rejected": chat}, "x"), "implicit-pairs")
+
+
+def test_a_confidence_of_nan_is_none() -> None:
+    row = fixture("comparisons/batch5.json")[1]
+    text = read(RawRow({**row.values, "extra": {"confidence": float("nan")}}, "x"), "openai-comparisons")
+    assert "confidence" not in text.extra
+
+
 @pytest.mark.parametrize("name", ["label", "completion"])
 def test_a_blank_summary_of_a_post_is_refused(name: str) -> None:
     for blank in (" ", [{"role": "assistant", "content": ""}]):
@@ -240,6 +272,61 @@ def test_a_blank_summary_of_a_post_is_refused(name: str) -> None:
 )
 def test_kinds(columns: list[str], kinds: list[str]) -> None:
     assert kinds_of(columns) == kinds
+
+
+@pytest.mark.parametrize(
+    "columns, mapped, name",
+    [
+        ("prompt completion post summary", "", "trl-completions"),
+        ("prompt completion post summary", "post summary", "openai-posts"),
+        ("prompt label completion", "completion", "trl-completions"),
+        ("prompt label post summary", "title", "openai-posts"),
+        ("prompt label post summary", "id", "carperai-posts"),
+        ("prompt chosen rejected info summaries choice", "chosen rejected", "pairs"),
+        ("prompt chosen rejected", "chosen rejected", "pairs"),
+        ("prompt label", "post", "carperai-posts"),
+    ],
+)
+def test_mapped_columns_choose_among_formats(columns: str, mapped: str, name: str) -> None:
+    assert recognise(columns.split(), FORMATS[name].kind, "x", mapped.split()).name == name
+
+
+def test_each_row_is_of_its_own_format() -> None:
+    explicit, implicit = ("prompt", "chosen", "rejected"), ("chosen", "rejected")
+    openai = ("info", "summaries", "choice")
+
+    def names(*rows: tuple[str, ...]) -> list[str]:
+        forms = RowFormats("pairs", {})
+        return [forms.of(RawRow(dict.fromkeys(row, "x"), "x")).name for row in rows]
+
+    assert names(implicit, explicit, implicit) == ["implicit-pairs", "pairs", "implicit-pairs"]
+    assert names(explicit, openai, explicit) == ["pairs", "openai-comparisons", "pairs"]
+    # A pair that lost its prompt, or any other column, is one of the first row's format, and is refused as such.
+    assert names(explicit, implicit, ("prompt",), explicit) == ["pairs"] * 4
+    assert names((*explicit, "batch"), explicit, (*openai, "x")) == ["pairs", "pairs", "openai-comparisons"]
+
+
+@pytest.mark.parametrize(
+    "columns, kind, options",
+    [
+        ("Post Summary", "posts", "--columns.post Post --columns.summary Summary"),
+        ("Title POST sumary", "posts", "--columns.post POST --columns.summary sumary --columns.title Title"),
+        ("title body tldr", "posts", "--columns.post COLUMN --columns.summary COLUMN"),
+        ("Prompt Completion", "posts", "--columns.prompt Prompt --columns.completion Completion"),
+        ("prompt text", "posts", "--columns.label COLUMN"),
+        ("text", "posts", "--columns.post COLUMN --columns.summary COLUMN"),
+        (
+            "Prompt Chosen Rejected",
+            "pairs",
+            "--columns.prompt Prompt --columns.chosen Chosen --columns.rejected Rejected",
+        ),
+        ("Chosen_text Chosen", "pairs", "--columns.chosen Chosen --columns.rejected COLUMN"),
+    ],
+)
+def test_the_options_that_are_suggested(columns: str, kind: Any, options: str) -> None:
+    with pytest.raises(BadRow) as caught:
+        recognise(columns.split(), kind, "x")
+    assert caught.value.remedy == f"rename them, or say which is which: {options}"
 
 
 def test_the_message_for_unknown_columns() -> None:
