@@ -5,7 +5,7 @@
 
 What is written is what the stages would use: clean texts (`tasks.text`), without pairs whose summaries are the same or
 under five words. Other columns, such as batch, confidence and worker, go along. One file is written, or a folder with
-a file for each split; at its place the old stands until the new is whole.
+a file for each split, beside what else is there; at its place the old stands until the new is whole.
 """
 
 from __future__ import annotations
@@ -21,18 +21,19 @@ from typing import Any
 from tqdm import tqdm
 
 from tasks.arguments import with_data_named
+from tasks.aside import filling_folder, naming_disk_errors
 from tasks.reading.columns import check_columns
 from tasks.reading.content import Files
 from tasks.reading.files import format_of
 from tasks.reading.formats import Format, get_format, recognise
 from tasks.reading.rows import BadRow, BadRows, OnBadRows, RawRow, Skipped, stop
 from tasks.reading.sources import open_source, splits_of
+from tasks.reading.splits import stem
 from tasks.records import Pair, PairCounts, Post
 from tasks.tldr import iter_pairs, iter_posts
-from tasks.writing import naming_disk_errors, output_format, write_rows
+from tasks.writing import ENDINGS, output_format, write_rows
 from trlx.utils.cli import parse_config
 from trlx.utils.errors import UserError
-from trlx.utils.files import recover, replacing_folder
 
 ABOUT = "Write posts or pairs in another format."
 _NAME = re.compile(r"\w[\w .+-]*")
@@ -47,13 +48,13 @@ class ConvertOptions:
             given first, without `--data`.
         to: the format to write: for posts carperai-posts, openai-posts, trl-completions, trl-chat-completions; for
             pairs carperai-pairs, openai-comparisons, pairs (TRL's), trl-chat-pairs, implicit-pairs.
-        out: a file ending in .jsonl, .csv or .parquet (also .gz), or a folder for all splits.
+        out: a file ending in .jsonl, .csv or .parquet (also .gz), or a folder, for a file of each split.
         split: the split to read; null for all.
         files: ending of the files in a folder.
         columns: where the data call a column otherwise: our name → theirs, e.g. `--columns.summary tldr`.
         bad_rows: stop at the first row that cannot be used or written, or skip such rows and count them.
         limit: the first so many rows of each split; null for all.
-        overwrite: replace what is there.
+        overwrite: replace the file, or in a folder those of the splits that are written.
     """
 
     data: str = ""
@@ -73,19 +74,21 @@ class Outcome:
 
     Args:
         written: rows of each split. skipped: those that could not be used or written.
-        dropped: pairs that teach nothing.
+        dropped: pairs that teach nothing. kept: data files of other splits that the folder had before.
     """
 
     written: dict[str, int] = field(default_factory=dict)
     skipped: Skipped = field(default_factory=Skipped)
     dropped: Counter[str] = field(default_factory=Counter)
+    kept: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         total = sum(self.written.values())
         splits = ", ".join(f"{name} {count}" for name, count in self.written.items())
         parts = [f"{total} written" + (f" ({splits})" if len(self.written) > 1 else "")]
         parts += [f"dropped: {', '.join(f'{n} {why}' for why, n in self.dropped.items())}"] if self.dropped else []
-        return "; ".join([*parts, *([str(self.skipped)] if self.skipped.counts else [])])
+        parts += [str(self.skipped)] if self.skipped.counts else []
+        return "; ".join([*parts, *([f"kept beside: {', '.join(self.kept)}"] if self.kept else [])])
 
 
 def convert(options: ConvertOptions) -> Outcome:
@@ -100,10 +103,10 @@ def convert(options: ConvertOptions) -> Outcome:
     for target in targets.values():
         if output_format(target) == ".csv" and form.nested:
             raise UserError(f"{form.name} has nested values, which CSV cannot hold: write .jsonl or .parquet")
-    _check_place(out, options.overwrite)
+    before = _check_place(out, list(targets.values()), options)
     _check_apart(options, out.resolve(), splits)
-    outcome = Outcome()
-    with naming_disk_errors(out), replacing_folder(out) if in_folder else contextlib.nullcontext(Path()) as folder:
+    outcome = Outcome(kept=[path.name for path in before.kept])
+    with filling_folder(out, before.replaced) if in_folder else contextlib.nullcontext(Path()) as folder:
         for split, target in targets.items():
             outcome.written[split or "all"] = write_rows(folder / target, _rows(options, form, split, outcome))
     return outcome
@@ -148,25 +151,44 @@ def _file_of(split: str, ending: str) -> Path:
 # ---------------------------------------------------------------- places
 
 
-def _check_place(out: Path, overwrite: bool) -> None:
-    """Raises: UserError when the output exists and may not be replaced."""
+@dataclass(frozen=True)
+class _Before:
+    """Data files that a folder holds: those that are replaced, and those that stay."""
+
+    replaced: Sequence[Path] = ()
+    kept: Sequence[Path] = ()
+
+
+def _check_place(out: Path, targets: Sequence[Path], options: ConvertOptions) -> _Before:
+    """What is there. Raises: UserError when it may not be replaced."""
     with naming_disk_errors(out):
-        recover(out)
         if out.is_dir() and not format_of(out):
-            _check_folder(out, overwrite)
-        elif out.is_dir() or (out.exists() and not format_of(out)):
+            return _check_folder(out, targets, options)
+        if out.is_dir() or (out.exists() and not format_of(out)):
             raise UserError(f"{out} is a {'folder' if out.is_dir() else 'file'}: name another place")
-        elif out.exists() and not overwrite:
+        if out.exists() and not options.overwrite:
             raise UserError(f"{out} exists already: add --overwrite to replace it")
+    return _Before()
 
 
-def _check_folder(out: Path, overwrite: bool) -> None:
-    found = sorted(out.iterdir())
+def _check_folder(out: Path, targets: Sequence[Path], options: ConvertOptions) -> _Before:
+    """Only files that convert itself may have written make way: others that would be read with the new ones bar it."""
+    found = [path for path in sorted(out.iterdir()) if not path.name.startswith(".")]
     foreign = [path.name for path in found if not (path.is_file() and format_of(path))]
     if foreign:
         raise UserError(f"{out} holds other things than data files ({foreign[0]}): name a new folder")
-    if found and not overwrite:
-        raise UserError(f"{out} exists already: add --overwrite to replace it")
+    stems = {stem(target) for target in targets}
+    replaced = [path for path in found if path.name in {name + ending for name in stems for ending in ENDINGS}]
+    others = [path for path in found if path not in replaced]
+    barring = [path.name for path in others if options.split is None or stem(path) in stems]
+    if barring:
+        raise UserError(
+            f"{out} holds {', '.join(barring)}, which would be read along with what is written: "
+            "take it out first, or name a new folder"
+        )
+    if replaced and not options.overwrite:
+        raise UserError(f"{replaced[0]} exists already: add --overwrite to replace it")
+    return _Before(replaced, others)
 
 
 def _check_apart(options: ConvertOptions, out: Path, splits: Sequence[str | None]) -> None:

@@ -15,17 +15,16 @@ import gzip
 import io
 import itertools
 import json
-import os
 import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from tasks.aside import replacing_file
 from tasks.reading.columns import kind_of
 from tasks.reading.rows import RawRow, Row
 from trlx.utils.errors import UserError
-from trlx.utils.files import fsync_tree, fsync_tree_top
 
 BLOCK = 1000  # rows of a Parquet row group
 _PLAIN = (datetime.date, datetime.time, decimal.Decimal, uuid.UUID)  # written as text
@@ -63,33 +62,6 @@ def _packed(file: IO[bytes], path: Path) -> contextlib.AbstractContextManager[IO
     # Without name and time, so that the same rows make the same file.
     packed: Any = gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=file, mtime=0)
     return packed
-
-
-@contextlib.contextmanager
-def replacing_file(path: Path) -> Iterator[IO[bytes]]:
-    """Yield a file that becomes `path` when the block ends without an error. Raises: UserError from the disk."""
-    aside = path.with_name(f".{path.name}.writing-{os.getpid()}")
-    with naming_disk_errors(path):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with aside.open("wb") as file:
-                yield file
-            fsync_tree(aside)
-            os.replace(aside, path)
-            fsync_tree_top(path.parent)
-        finally:
-            with contextlib.suppress(OSError):
-                aside.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def naming_disk_errors(path: Path) -> Iterator[None]:
-    """Raises: UserError that `path` cannot be written, instead of an OSError."""
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise UserError(f"{path}: cannot be written ({reason}): name another place, or mend that first") from error
 
 
 # ---------------------------------------------------------------- formats
@@ -149,6 +121,7 @@ _WRITERS: dict[str, Callable[[IO[bytes], Iterable[RawRow], Path], int]] = {
     ".csv": _write_csv,
     ".parquet": _write_parquet,
 }
+ENDINGS = tuple(kind + packed for kind in _WRITERS for packed in ("", ".gz"))
 
 
 # ---------------------------------------------------------------- rows on the way

@@ -204,6 +204,76 @@ def test_what_is_there_is_replaced_only_when_asked(tmp_path: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == ["train.csv", "valid.csv"]
 
 
+def contents(folder: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in sorted(folder.iterdir())}
+
+
+def test_one_split_replaces_only_its_own_file(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(POSTS, "carperai-posts", out)
+    before = contents(out) | {"extra.csv": "a,b", ".hidden": "x"}
+    (out / "extra.csv").write_text("a,b")
+    (out / ".hidden").write_text("x")
+    with pytest.raises(UserError, match=r"out/train.jsonl exists already: add --overwrite"):
+        run(POSTS, "trl-completions", out, split="train")
+    said = run(POSTS, "trl-completions", out, split="train", overwrite=True)
+    assert said == "2 written; kept beside: extra.csv, valid.jsonl"
+    assert "completion" in lines(out / "train.jsonl")[0]
+    assert {**contents(out), "train.jsonl": ""} == {**before, "train.jsonl": ""}
+
+
+def test_a_split_is_added_to_a_folder(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert run(POSTS, "carperai-posts", out, split="valid") == "1 written"
+    assert run(POSTS, "carperai-posts", out, split="train") == "2 written; kept beside: valid.jsonl"
+    assert load_posts(str(out), "train") == load_posts(POSTS, "train")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize(
+    "name, options",
+    [
+        ("valid2.jsonl", {}),  # would be read as one more split
+        ("old_train.csv", {}),
+        ("train.json", {}),  # would be read with the new train.jsonl; convert writes no .json
+        ("train.tsv", {"split": "train"}),
+        ("train-00000-of-00002.jsonl", {"split": "train"}),
+    ],
+)
+def test_a_data_file_of_others_bars_a_folder(tmp_path: Path, name: str, options: dict[str, Any]) -> None:
+    out = tmp_path / "out"
+    run(POSTS, "carperai-posts", out)
+    (out / name).write_text("mine")
+    before = contents(out)
+    with pytest.raises(UserError, match=f"out holds {name}, which would be read along with .*: take it out first"):
+        run(POSTS, "trl-completions", out, overwrite=True, **options)
+    assert contents(out) == before
+
+
+def test_an_error_in_a_later_split_leaves_every_file(tmp_path: Path) -> None:
+    data, out = tmp_path / "data", tmp_path / "out"
+    data.mkdir()
+    jsonl(data / "train.jsonl", {"prompt": "p", "label": "s"})
+    jsonl(data / "valid.jsonl", {"prompt": "p", "label": "s"})
+    run(data, "carperai-posts", out)
+    before = contents(out)
+    jsonl(data / "valid.jsonl", {"prompt": "p", "label": ""})
+    with pytest.raises(UserError, match="'label' is empty"):
+        run(data, "trl-completions", out, overwrite=True)
+    assert contents(out) == before and sorted(path.name for path in tmp_path.iterdir()) == ["data", "out"]
+
+
+def test_hidden_leftovers_do_not_bar_a_folder(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / ".x.parquet.writing-31203").write_text("half")
+    (tmp_path / ".out.writing-31203").mkdir()
+    (tmp_path / ".out.writing-31203" / "train.jsonl").write_text("half")
+    run(POSTS, "carperai-posts", out)
+    assert sorted(path.name for path in out.iterdir()) == [".x.parquet.writing-31203", "train.jsonl", "valid.jsonl"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
 @pytest.mark.parametrize("split", ["../train", "a/b", ".x", "a\0"])
 def test_a_split_that_cannot_name_a_file(tmp_path: Path, split: str) -> None:
     data = jsonl(tmp_path / "x.jsonl", {"prompt": "p", "label": "s", "split": split})
@@ -276,4 +346,6 @@ def test_a_kill_leaves_the_old_file(tmp_path: Path) -> None:
             time.sleep(0.01)
         process.kill()
     assert process.returncode == -signal.SIGKILL
-    assert out.read_text() == "old"
+    assert out.read_text() == "old" and len(list(tmp_path.iterdir())) == 3
+    run(data, "trl-completions", out, overwrite=True, limit=1)
+    assert len(lines(out)) == 1 and sorted(tmp_path.iterdir()) == [data, out]

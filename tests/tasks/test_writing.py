@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tasks.aside import filling_folder, remove_leftovers, replacing_file
 from tasks.reading.files import iter_file
 from tasks.reading.rows import RawRow, Row
 from tasks.writing import BLOCK, output_format, write_rows
@@ -148,3 +149,20 @@ def test_rows_are_not_gathered(tmp_path: Path) -> None:
 
     for kind in KINDS:
         write_rows(tmp_path / f"x{kind}", rows())
+
+
+def test_what_is_being_written_is_no_leftover(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    dead, other = tmp_path / ".x.jsonl.writing-1", tmp_path / ".y.jsonl.writing-1"
+    dead.write_text("half")  # by the number of a process that lives: numbers come again
+    other.write_text("half")
+    (tmp_path / ".x.jsonl.writing-me").write_text("no number")
+    with replacing_file(path) as file:
+        assert not dead.exists() and other.exists()
+        file.write(b"{}\n")
+        remove_leftovers(path)
+    with filling_folder(tmp_path / "out", []) as folder:
+        (folder / "x").write_text("x")
+        remove_leftovers(tmp_path / "out")
+    found = sorted(item.relative_to(tmp_path).as_posix() for item in tmp_path.rglob("*"))
+    assert found == [".x.jsonl.writing-me", ".y.jsonl.writing-1", "out", "out/x", "x.jsonl"]
