@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -11,6 +12,8 @@ from tasks.inspection.report import Column
 from tasks.reading.rows import RawRow
 from tasks.text import PROMPT_END
 
+# What readers put after the name of a file or table; only the last of these is no part of a name.
+_PLACE = re.compile(r"(, element \d+)?, line \d+\Z|, row \d+\Z")
 _HEADINGS = ("SUBREDDIT:", "TITLE:", "POST:", "Article:")
 
 
@@ -37,8 +40,8 @@ class RawCounts:
 
 
 def file_of(where: str) -> str:
-    """`"data/train.jsonl, line 12"` → `"data/train.jsonl"`."""
-    return where.rpartition(", ")[0] or where
+    """`"data/train.jsonl, line 12"` and `"data/train.jsonl, element 2, line 12"` → `"data/train.jsonl"`."""
+    return _PLACE.sub("", where)
 
 
 def is_empty(value: Any) -> bool:

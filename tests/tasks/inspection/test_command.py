@@ -298,3 +298,8 @@ def test_dialogues_are_pointed_out(shared: Callable[[str], Path]) -> None:
     report = inspect(InspectOptions(data=str(shared("hh_helpful_pairs") / "pairs.jsonl.gz"), limit=200))
     assert report.splits[0].foreign_prompts == 200
     assert any("neither the TL;DR headings" in finding.what for finding in report.findings)
+
+
+def test_a_list_is_one_file(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text(json.dumps([post("One cat", "it sat"), post("Two cats", "it ran")], indent=1))
+    assert inspect(InspectOptions(data=str(tmp_path / "x.json"))).splits[0].files == {f"{tmp_path}/x.json": 2}

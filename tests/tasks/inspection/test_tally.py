@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -158,7 +159,23 @@ def test_empty_and_foreign() -> None:
     assert [is_empty(value) for value in (None, "", " \n", [], {}, "x", 0, False, [0])] == [True] * 5 + [False] * 4
     assert not is_foreign([{"role": "user", "content": "hi"}])
     assert not is_foreign("")
-    assert file_of("row 3") == "row 3"
+
+
+@pytest.mark.parametrize(
+    "where, file",
+    [
+        ("d/train.jsonl, line 12", "d/train.jsonl"),
+        ("d/x.json, element 2, line 7", "d/x.json"),
+        ("x.parquet, row 3", "x.parquet"),
+        ("some/set, split 'train', row 1", "some/set, split 'train'"),
+        ("a, line 3.jsonl, line 4", "a, line 3.jsonl"),
+        ("a, element 2.json, line 4", "a, element 2.json"),
+        ("a, b", "a, b"),
+        ("row 3", "row 3"),
+    ],
+)
+def test_the_file_of_a_place(where: str, file: str) -> None:
+    assert file_of(where) == file
 
 
 def test_the_sample_is_fair(make_post: Callable[..., Post]) -> None:
