@@ -8,9 +8,11 @@ from collections.abc import Iterator
 
 from tasks.reading.opening import SKIP, Opened, skip_mark, text_of
 from tasks.reading.rows import BadRow, BadRows, RawRow
+from tasks.text import PROMPT_END
 from trlx.utils.errors import UserError
 
 _LONGEST_NAME = 200  # characters; a header with a longer "name" is a row of data
+_MANY_WORDS = 12  # likewise
 _OTHER_DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
 
 
@@ -29,7 +31,7 @@ def iter_csv(file: Opened, on_bad: BadRows, delimiter: str = ",") -> Iterator[Ra
                 return
             lines.require_text()
             if fields:
-                yield RawRow(_named(header, fields, lines.where), lines.where)
+                yield RawRow(_named(header, fields, lines.where, delimiter), lines.where)
         except csv.Error as error:
             on_bad(lines.bad_row(error))
         except BadRow as bad:
@@ -93,13 +95,21 @@ class _Lines:
         )
 
 
-def _named(header: list[str], fields: list[str], where: str) -> dict[str, str]:
+def _named(header: list[str], fields: list[str], where: str, delimiter: str) -> dict[str, str]:
     if len(fields) != len(header):
         detail = f"{len(fields)} fields, the header has {len(header)}"
-        raise BadRow(
-            where, "another number of fields than the header", f"quote fields that hold the delimiter, {SKIP}", detail
-        )
+        other = _separator(delimiter.join(header), delimiter.join(fields), delimiter)
+        remedy = "quote fields that hold the delimiter"
+        if other:
+            remedy = f"the fields seem to be separated by {_OTHER_DELIMITERS[other]}: {_remedy(delimiter, other)}"
+        raise BadRow(where, "another number of fields than the header", f"{remedy}, {SKIP}", detail)
     return dict(zip(header, fields, strict=True))
+
+
+def _separator(header: str, row: str, delimiter: str) -> str:
+    """Another delimiter that the header holds and of which the row has more than of the right one; "" for none."""
+    others = [other for other in _OTHER_DELIMITERS if other != delimiter and other in header]
+    return next((other for other in others if row.count(other) > row.count(delimiter)), "")
 
 
 def _header(reader: Iterator[list[str]], lines: _Lines, delimiter: str) -> list[str]:
@@ -119,9 +129,10 @@ def _header(reader: Iterator[list[str]], lines: _Lines, delimiter: str) -> list[
 
 def _check_header(header: list[str], where: str, delimiter: str) -> None:
     for place, name in enumerate(header, start=1):
-        if len(name) > _LONGEST_NAME or not name.replace("\t", " ").isprintable():
+        if _is_text(name):
             raise UserError(
-                f"{where}: column {place} has no name but text: the first line must hold the columns' names"
+                f"{where}: column {place} has no name but text: the first line must hold the columns' names, "
+                f"as in prompt{delimiter}label: put them above it"
             )
         if not name.strip():
             raise UserError(
@@ -133,6 +144,14 @@ def _check_header(header: list[str], where: str, delimiter: str) -> None:
     name, count = Counter(header).most_common(1)[0]
     if count > 1:
         raise UserError(f"{where}: {count} columns are called '{name}': rename them")
+
+
+def _is_text(name: str) -> bool:
+    """Whether a "name" of the header is a post or summary: a file without a header begins with a row of data."""
+    words = len(name.split())
+    sentence = words >= _MANY_WORDS // 2 and name.rstrip("\"' ").endswith((".", "!"))
+    lines = not name.replace("\t", " ").isprintable()
+    return len(name) > _LONGEST_NAME or words >= _MANY_WORDS or lines or sentence or (words > 1 and PROMPT_END in name)
 
 
 def _remedy(delimiter: str, other: str) -> str:

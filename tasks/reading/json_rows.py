@@ -41,6 +41,8 @@ def _object(line: bytes, decoder: JsonDecoder, where: str) -> Row:
         raise _not_json(where, error.msg, text, error.pos) from error
     except RecursionError as error:
         raise BadRow(where, "nested too deeply", _ONE_A_LINE) from error
+    if text[end:].strip(_SPACE) == ",":
+        raise BadRow(where, "a comma after the object", f"take it off the end of the line, {SKIP}")
     if end != len(text):
         raise _not_json(where, "more text after the value", text, end)
     return _checked(value, decoder, where)
@@ -61,8 +63,13 @@ def _checked(value: Any, decoder: JsonDecoder, where: str) -> Row:
 
 
 def _refuse_spread(line: bytes, where: str) -> None:
-    """Refuse a first line that begins a list, or an object that goes on over the next lines."""
+    """Refuse a first line that begins a list or an object that goes on over the next lines, or ends in a comma."""
     text = line.strip()
+    if text.startswith(b"{") and text.endswith(b",") and _is_json(text[:-1]):
+        raise UserError(
+            f"{where}: a comma after the object, and a .jsonl has none between its lines: "
+            "take the comma off the end of the lines (sed 's/,[[:space:]]*$//' OLD > NEW)"
+        )
     spread = text.startswith(b"{") and text.endswith((b"{", b"[", b","))
     if spread or text.startswith(b"["):
         what = "a JSON list" if text.startswith(b"[") else "an object over several lines"
@@ -70,6 +77,14 @@ def _refuse_spread(line: bytes, where: str) -> None:
             f"{where}: {what} begins here, and a .jsonl has one object a line: name the file .json "
             "(`python -m tasks convert` then makes JSONL of it)"
         )
+
+
+def _is_json(text: bytes) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def iter_json(file: Opened, on_bad: BadRows) -> Iterator[RawRow]:

@@ -93,7 +93,10 @@ class JsonText:
 
     def sequence(self) -> Iterator[Any]:
         """The values of a text that has one after another."""
-        while self.peek():
+        while character := self.peek():
+            if character == "," and self.number:
+                remedy = "take the commas off, or put [ ] around them all"
+                raise self._error("a comma after an object that is in no list", remedy, self._at)
             yield self._value()
 
     def peek(self) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tasks.reading import hub
 from tasks.reading.files import format_of
-from tasks.reading.splits import data_files
+from tasks.reading.splits import data_files, require_once
 from trlx.utils.errors import UserError
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?(:[\w.-]+)?")
@@ -81,6 +81,7 @@ def _several(source: str) -> list[Path]:
         path = Path(part).expanduser()
         found = sorted(glob.glob(str(path), recursive=True)) if _is_pattern(part) else []
         fitting = [item for item in map(Path, found) if format_of(item) and item.is_file()]
+        require_once(fitting, part)
         fitting = [path] if path.is_file() else fitting
         if not fitting:
             what = "no data file fits the pattern" if _is_pattern(part) else "no such file"

@@ -15,7 +15,18 @@ from tasks.reading.columns import listed, mapped
 from tasks.reading.content import Content, Files, Table
 from tasks.reading.places import Place, locate
 from tasks.reading.rows import BadRow, BadRows, RawRow, Skipped, stop
-from tasks.reading.splits import files_of_split, fits, is_plain, names_a_split, ordered, split_names, stem
+from tasks.reading.splits import (
+    files_of_split,
+    fits,
+    is_plain,
+    name_of,
+    names_a_split,
+    near_split,
+    ordered,
+    require_once,
+    split_names,
+    stem,
+)
 from trlx.utils.errors import UserError
 
 _IGNORE = "--columns.split '' ignores the column"
@@ -75,8 +86,9 @@ class Source:
                 yield row
         if seen and self.split not in seen:
             known = listed(ordered(filter(None, seen)))
+            choose = near_split(self.split, seen) or "choose one"
             raise UserError(
-                f"{self.name}: no row of this split; column '{self.column}' has: {known} (choose one; {_IGNORE})"
+                f"{self.name}: no row of this split; column '{self.column}' has: {known} ({choose}; {_IGNORE})"
             )
 
     def content_hash(self) -> str:
@@ -141,7 +153,8 @@ def _of_tables(place: Place, split: str | None, column: str) -> Source:
         split = next(iter(place.tables))
     if split not in place.tables:
         wanted = f"no split '{split}'" if split else "several splits and none named"
-        raise UserError(f"{source}: {wanted}; known: {', '.join(map(str, place.tables))}: choose one")
+        choose = near_split(split, place.tables) or "choose one"
+        raise UserError(f"{source}: {wanted}; known: {', '.join(map(str, place.tables))}: {choose}")
     return Source(_named(source, split), Table(place.tables[split], _named(source, split)))
 
 
@@ -151,9 +164,9 @@ def _of_folder(place: Place, split: str | None, column: str) -> Source:
     exact = any(stem(path) == f"{place.prefix}{split}" for path in place.files)
     if exact or not _told_by_column(place, column):
         return Source(name, Files(files_of_split(place.files, place.folder, place.prefix, split)))
-    if split is None:
-        return Source(name, Files(place.files))
-    return Source(name, _besides_plain(place), split, column)
+    content = Files(place.files) if split is None else _besides_plain(place)
+    require_once(content.paths, place.folder)
+    return Source(name, content) if split is None else Source(name, content, split, column)
 
 
 def _told_by_column(place: Place, column: str) -> bool:
@@ -180,7 +193,9 @@ def _of_files(place: Place, split: str | None, column: str) -> Source:
     if _called_after_splits(place):
         files = [path for path in place.files if fits(path, split)]
         if not files:
-            raise UserError(f"{place.source}: no file is called after split '{split}': add it, or name another split")
+            near = near_split(split, map(name_of, place.files))
+            remedy = f"{near} Name that split, or add the file" if near else "add it, or name another split"
+            raise UserError(f"{place.source}: no file is called after split '{split}': {remedy}")
         return Source(_named(place.source, split), Files(files))
     found = _selecting(place.source, content, split, column)
     called = [path.name for path in place.files if names_a_split(path)]

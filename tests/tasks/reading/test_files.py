@@ -193,6 +193,28 @@ def test_parquet_text_that_is_not_utf8_is_one_bad_row(tmp_path: Path) -> None:
     assert values(tmp_path / "x.parquet", on_bad=Skipped()) == [{"a": "x"}, {"a": "y"}]
 
 
+def test_a_header_may_ask_questions(tmp_path: Path) -> None:
+    path = made(tmp_path, "x.csv", b"0,How good is it from 1 to 7?,TL;DR:\n1,2,3\n")
+    assert values(path) == [{"0": "1", "How good is it from 1 to 7?": "2", "TL;DR:": "3"}]
+
+
+def test_commas_and_semicolons(tmp_path: Path) -> None:
+    path = made(tmp_path, "x.csv", b"prompt;label, short\na cat;a dog\n")
+    with pytest.raises(
+        BadRow, match=r"1 fields, the header has 2\): the fields seem to be separated by semicolons: wri"
+    ):
+        values(path)
+    path = made(tmp_path, "y.csv", b"prompt,label; short\na, b, c; d\n")
+    with pytest.raises(BadRow, match=r"3 fields, the header has 2\): quote fields that hold the delimiter, or pass"):
+        values(path)
+
+
+def test_a_comma_after_a_later_object(tmp_path: Path) -> None:
+    path = made(tmp_path, "x.jsonl", b'{"a": 1}\n{"a": 2}, \n')
+    with pytest.raises(BadRow, match="line 2: a comma after the object: take it off the end of the line, or pass"):
+        values(path)
+
+
 # ---------------------------------------------------------------- bad files
 
 BAD_FILES = [
@@ -204,6 +226,18 @@ BAD_FILES = [
     ("x.jsonl", b'\n[{"a": 1}]', "x.jsonl, line 2: a JSON list begins here.*name the file .json"),
     ("x.jsonl", b'{\n"a": 1}', "x.jsonl, line 1: an object over several lines begins here.*tasks convert"),
     ("x.jsonl", b'{"a": 1,\n"b": 2}', "x.jsonl, line 1: an object over several lines begins here"),
+    (
+        "x.jsonl",
+        b'{"a": 1},\n{"a": 2}\n',
+        "x.jsonl, line 1: a comma after the object.*take the comma off the end of the l",
+    ),
+    ("x.json", b'{"a": 1},\n{"a": 2}\n', "x.json, line 1: a comma after an object that is in no list: take the commas"),
+    (
+        "x.csv",
+        b"My cat ran off and I cried.,cat left\n",
+        "x.csv, line 1: column 1 has no name but text.* as in prompt,",
+    ),
+    ("x.csv", b'id,"POST: a cat TL;DR:"\n', "x.csv, line 1: column 2 has no name but text: the first line must hold"),
     ("x.jsonl", "{}".encode("utf-16"), r"x.jsonl: UTF-16 text, UTF-8 is needed.*iconv -f UTF-16 -t UTF-8"),
     ("x.json", "[]".encode("utf-16-be"), r"x.json: UTF-16-BE text, UTF-8 is needed.*iconv"),
     ("x.csv", "ab,c".encode("utf-32"), r"x.csv: UTF-32 text, UTF-8 is needed.*iconv"),

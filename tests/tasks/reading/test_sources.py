@@ -116,6 +116,66 @@ def test_splits_are_listed_in_their_order() -> None:
     assert splits_of("d") == ["train", "valid1", "valid2", "validation", "dev", "test"]
 
 
+TWICE = ["train.json", "train.jsonl", "train.jsonl.gz"]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        TWICE,
+        TWICE[1:],
+        ["train-0-of-2.jsonl", "train-0-of-2.jsonl.gz"],
+        ["train-0-of-2.jsonl", "train.jsonl"],
+        ["train-0-of-2.jsonl", "train-1-of-3.jsonl"],
+    ],
+)
+@pytest.mark.parametrize("source", ["d", "d/*"])
+def test_the_same_file_twice_is_not_read_twice(names: list[str], source: str) -> None:
+    for name in names:
+        write(f"d/{name}", 1, 2)
+    write("d/valid.jsonl", 3)
+    with pytest.raises(UserError) as caught:
+        open_source(source, "train")
+    assert str(caught.value) == (
+        f"{source}: 'train' is there more than once ({', '.join(names)}), and only shards such as "
+        "train-00000-of-00002.jsonl are read together: move all but one elsewhere, or name one file"
+    )
+    assert numbers(f"d/{names[-1]}", "train") == [1, 2]
+    if source == "d":
+        assert numbers(source, "valid") == [3]
+
+
+def test_files_of_rows_with_splits_are_not_read_twice() -> None:
+    for name in ("batch3.json", "batch3.json.gz"):
+        write(f"d/{name}", named(1, "train"))
+    for split in ("train", None):
+        with pytest.raises(UserError, match=r"'batch3' is there more than once \(batch3.json, batch3.json.gz\)"):
+            open_source("d", split)
+
+
+def test_a_split_called_nearly_so_is_named() -> None:
+    for name in ("d/Train", "d/validation", "e/x_valid1", "e/x_valid2", "e/x_test"):
+        write(f"{name}.jsonl", 1)
+    write("rows.jsonl", named(1, "validation"), named(2, "train"))
+    asked = {
+        ("d", "train"): "did you mean 'Train'? Name that split, or add the file",
+        ("d", "valid"): "did you mean 'validation'? Name that split, or add the file",
+        ("e", "valid"): "did you mean 'valid1' or 'valid2'? Name that split",
+        ("e/x", "valid"): "did you mean 'valid1' or 'valid2'? Name that split",
+        ("e", "testing"): "did you mean 'test'?",
+        ("d/*", "val"): "did you mean 'validation'? Name that split",
+        ("rows.jsonl", "VALID"): "did you mean 'validation'?; --columns.split '' ignores",
+    }
+    for (source, split), message in asked.items():
+        with pytest.raises(UserError) as caught:
+            numbers(source, split)
+        assert message in str(caught.value)
+    with pytest.raises(UserError, match=r"add it, or name another$"):
+        open_source("d", "test")
+    assert numbers("d", "Train") == [1]
+    assert splits_of("d") == ["Train", "validation"]
+
+
 # ---------------------------------------------------------------- several files
 
 
@@ -291,6 +351,8 @@ def test_a_folder_saved_with_splits() -> None:
     assert splits_of("saved") == ["train", "valid"]
     with pytest.raises(UserError, match="saved: no split 'test'; known: valid, train: choose one"):
         open_source("saved", "test")
+    with pytest.raises(UserError, match=r"known: valid, train: did you mean 'valid'\?"):
+        open_source("saved", "validation")
     with pytest.raises(UserError, match="saved: several splits and none named; known"):
         open_source("saved", None)
 
