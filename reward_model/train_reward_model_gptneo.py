@@ -49,6 +49,7 @@ from reward_model.objective import METRICS, LossName, PairObjective
 from reward_model.pairs import PairCollator
 from reward_model.scorer import RewardScorer
 from reward_model.training_data import PairData, PairDataOptions, load_data, load_references
+from tasks import leakage
 from tasks.records import Pair
 from tasks.text import response_text, truncate_prompt
 from trlx.utils.cli import parse_config
@@ -104,6 +105,8 @@ def train(options: RewardOptions) -> Path:
     data = load_data(options, tokenizer, options.max_length)
     for split, counts in data.counts.items():
         stage.say(f"{split}: {counts}")
+    for split, source in data.trained_on.items():
+        stage.say(leakage.warning(source, split, f"--{split}_data FILE"))
     references = load_references(options)
     trainer, frozen = build_trainer(stage, options, tokenizer, data)
     trainer.train(resume_from_checkpoint=str(stage.checkpoint) if stage.checkpoint else None)
@@ -121,6 +124,7 @@ def train(options: RewardOptions) -> Path:
         cut_prompt=truncate_prompt,
     )
     results, chosen, rejected = final_results(scorer, references, data.test)
+    results["test"]["trained_on"] = "test" in data.trained_on
     results |= {"pairs": {name: dataclasses.asdict(c) for name, c in data.counts.items()}, "frozen": frozen}
     if is_main_rank():
         set_offset(staging, results["reward_offset"])
@@ -193,7 +197,8 @@ def say_results(stage: Stage, results: dict[str, Any]) -> None:
     """Print the accuracies and the offset."""
     test = results["test"]
     low, high = test["accuracy_interval_95"]
-    stage.say(f"test accuracy {test['accuracy']:.3f} on {test['pairs']} pairs (95% {low:.3f} to {high:.3f})")
+    which = "of the TRAINING data " if test["trained_on"] else ""
+    stage.say(f"test accuracy {test['accuracy']:.3f} on {test['pairs']} pairs {which}(95% {low:.3f} to {high:.3f})")
     if "accuracy_noise_free" in test:
         low, high = test["accuracy_noise_free_interval_95"]
         stage.say(f"against noise-free labels {test['accuracy_noise_free']:.3f} (95% {low:.3f} to {high:.3f})")

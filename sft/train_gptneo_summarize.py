@@ -36,8 +36,8 @@ from sft.collator import SummaryCollator
 from sft.loss import SummaryObjective
 from sft.posts import encode_posts
 from sft.rouge import METRICS, GeneratedRouge
+from tasks import leakage
 from tasks.encoding import cut_prompts
-from tasks.leakage import require_apart
 from tasks.reading.rows import OnBadRows, Skipped, choose_on_bad
 from tasks.records import Post
 from tasks.registry import get_task
@@ -143,6 +143,10 @@ def build_trainer(stage: Stage, options: SftOptions) -> StageTrainer:
         f"{len(train_rows)} training and {len(valid_rows)} validation posts; "
         f"{train_long} + {valid_long} too long for {options.max_length} tokens left out"
     )
+    judged_on_training = leakage.same_rows(train.facts, valid.facts)
+    if judged_on_training:
+        stage.say(leakage.warning(valid.source, "validation", "--valid_data FILE"))
+    stage.note(valid_is_train=judged_on_training)
     stage.note(train_posts=len(train_rows), valid_posts=len(valid_rows), posts_left_out=train_long + valid_long)
     rouge = None
     if options.rouge_samples:
@@ -184,7 +188,7 @@ class Chosen:
 
 
 def chosen_rows(options: SftOptions) -> tuple[Chosen, Chosen]:
-    """The rows to train on and those to evaluate on. Raises: UserError when they are the same."""
+    """The rows to train on and those to evaluate on."""
     valid_data = options.valid_data or options.data
     chosen = []
     for source, split, limit in (
@@ -193,8 +197,6 @@ def chosen_rows(options: SftOptions) -> tuple[Chosen, Chosen]:
     ):
         facts = data_facts(source, split, limit=limit, columns=options.columns, bad_rows=options.bad_rows)
         chosen.append(Chosen(source, split, limit, {"task": options.task, **facts}))
-    remedy = "name other rows with --valid_data FILE, or give a folder with a file for each split"
-    require_apart(chosen[0].facts, chosen[1].facts, valid_data, "validation", remedy)
     return chosen[0], chosen[1]
 
 

@@ -5,17 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from trlx.utils.errors import UserError
 
-
-def require_apart(train: Mapping[str, Any], other: Mapping[str, Any], source: str, what: str, remedy: str) -> None:
-    """Refuse to judge a model on the rows it is trained on.
+def same_rows(train: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether what is judged on is what is trained on.
 
     Args:
-        train, other: `tasks.tldr.data_facts` of both. source: of the other rows, for the message.
-        what: what the other rows are for, e.g. "validation". remedy: the options that name other rows.
-
-    Raises: UserError when both have the same content.
+        train, other: `tasks.tldr.data_facts` of both; limits do not count.
     """
-    if train["content"] == other["content"]:
-        raise UserError(f"{source}: training and {what} would read the same rows: {remedy}")
+    return train["content"] == other["content"]
+
+
+def warning(source: str, what: str, option: str) -> str:
+    """What to say of it.
+
+    Args:
+        source: of the rows. what: they are for besides training, e.g. "validation". option: names other rows.
+    """
+    return (
+        f"WARNING: training and {what} read the same rows, {source}: what is measured on them says nothing about "
+        f"others; name some with {option}, or give a folder with a file for each split"
+    )

@@ -61,6 +61,7 @@ class Scanner:
         Raises: UserError when no row is of a known format.
         """
         counts = RawCounts()
+        mapped = [name for name, column in self.columns.items() if column]
         form: Format | None = None
         columns: list[str] = []
         for row in progress(self.raw_rows(split), f"{name}: rows"):
@@ -68,8 +69,8 @@ class Scanner:
             columns = columns or list(row.values)
             kinds = [kind] if kind else kinds_of(row.values)
             if form is None and kinds and kinds[0] in kinds_of(row.values):
-                form = recognise(row.values, kinds[0], row.where)
-        return counts, form or recognise(columns, kind or "posts", self.source)
+                form = recognise(row.values, kinds[0], row.where, mapped)
+        return counts, form or recognise(columns, kind or "posts", self.source, mapped)
 
     def bodies(self, split: str | None, kind: Kind, rows: set[int]) -> dict[int, str]:
         """The posts of some usable rows, numbered from 0, read again."""

@@ -113,18 +113,22 @@ def test_a_second_run_takes_the_pairs_from_the_cache(root: Path) -> None:
     assert len(list((root / ".cache" / "tokens").glob("*/ids.bin"))) == 3
 
 
-def test_columns_of_other_names_and_one_file_for_everything(root: Path) -> None:
+def test_columns_of_other_names_and_one_file_for_everything(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     named = [{"prompt": row["prompt"], "better": row["chosen"], "worse": row["rejected"]} for row in pairs(12, 4)]
     write_rows(root / "mine.jsonl", named)
-    given = [f"--data={root}/mine.jsonl", "--columns.chosen", "better", "--columns.rejected=worse"]
-    with pytest.raises(UserError, match=r"training and valid would read the same rows: .*--valid_data FILE"):
-        main(options(root, *given))
     write_rows(root / "held.jsonl", named[:4])
-    with pytest.raises(UserError, match=r"training and test would read the same rows: .*--test_data FILE"):
-        main(options(root, *given, f"--valid_data={root}/held.jsonl"))
-    main(options(root, *given, f"--valid_data={root}/held.jsonl", f"--test_data={root}/held.jsonl"))
+    given = [f"--data={root}/mine.jsonl", "--columns.chosen", "better", "--columns.rejected=worse"]
+    main(options(root, *given, f"--valid_data={root}/held.jsonl"))
     results = json.loads((root / "ckpts" / "reward_model" / "results.json").read_text())
-    assert results["pairs"]["train"]["kept"] == 12 and results["pairs"]["test"]["kept"] == 4
+    assert results["pairs"]["train"]["kept"] == 12 and results["pairs"]["valid"]["kept"] == 4
+    said = capsys.readouterr().out
+    assert "WARNING: training and test read the same rows" in said and "--test_data FILE" in said
+    assert "training and valid" not in said
+    assert results["test"]["trained_on"] and "on 12 pairs of the TRAINING data" in said
+    main(options(root, *given, "--overwrite", f"--valid_data={root}/held.jsonl", f"--test_data={root}/held.jsonl"))
+    results = json.loads((root / "ckpts" / "reward_model" / "results.json").read_text())
+    assert results["pairs"]["test"]["kept"] == 4 and not results["test"]["trained_on"]
+    assert "WARNING" not in capsys.readouterr().out
 
 
 def test_frozen_weights_stay_and_the_others_move(root: Path) -> None:

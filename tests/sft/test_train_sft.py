@@ -180,14 +180,17 @@ def test_bad_input_is_a_user_error(root: Path) -> None:
     assert not any((root / name).exists() for name in "abc")  # nothing is written before all is found good
 
 
-def test_one_file_is_not_trained_and_judged_on(root: Path) -> None:
+def test_one_file_for_everything_is_warned_of(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_rows(root / "mine.jsonl", posts(8, 1))
     given = options(root, f"--data={root}/mine.jsonl", "--out", str(root / "a"))
-    with pytest.raises(UserError, match=r"training and validation would read the same rows: .*--valid_data FILE"):
-        main(given)
+    main(given)
+    assert "WARNING: training and validation read the same rows" in capsys.readouterr().out
+    assert json.loads((root / "a" / "run.json").read_text())["valid_is_train"]
     write_rows(root / "held.jsonl", posts(4, 2))
-    main([*given, f"--valid_data={root}/held.jsonl"])
-    assert json.loads((root / "a" / "run.json").read_text())["valid_posts"] == 4
+    main([*given, f"--valid_data={root}/held.jsonl", "--overwrite"])
+    assert "WARNING" not in capsys.readouterr().out
+    record = json.loads((root / "a" / "run.json").read_text())
+    assert record["valid_posts"] == 4 and not record["valid_is_train"]
 
 
 def test_bad_rows_before_the_first_good_one_are_skipped_for_rouge_too(root: Path) -> None:
