@@ -19,9 +19,10 @@ import datasets
 import numpy as np
 
 from sft.posts import encode_posts
+from tasks.chosen import Chosen
 from tasks.encoding.samples import PARTS
 from tasks.text import response_text, token_ids, truncate_prompt
-from tasks.tldr import data_facts, iter_posts
+from tasks.tldr import iter_posts
 from trlx.pipeline.token_store import TokenStore
 from trlx.utils.errors import UserError
 from trlx.utils.pretrained import load_tokenizer
@@ -74,7 +75,7 @@ def run(work: Work) -> Took:
 
 def engine(work: Work, tokenizer: Any) -> Callable[[str], Column]:
     """As the SFT stage does it: one process, a thread a core."""
-    facts = data_facts(work.posts, None, limit=None, columns={}, bad_rows="stop")
+    facts = Chosen("tldr", work.posts, None).facts
     posts = iter_posts(work.posts, None)
     rows, _ = encode_posts(posts, tokenizer, work.max_length, cache=Path(work.cache), made_from=facts)
     store = cast(TokenStore, rows.items)

@@ -49,7 +49,6 @@ from reward_model.objective import METRICS, LossName, PairObjective
 from reward_model.pairs import PairCollator
 from reward_model.scorer import RewardScorer
 from reward_model.training_data import PairData, PairDataOptions, load_data, load_references
-from tasks import leakage
 from tasks.records import Pair
 from tasks.text import response_text, truncate_prompt
 from trlx.utils.cli import parse_config
@@ -105,8 +104,8 @@ def train(options: RewardOptions) -> Path:
     data = load_data(options, tokenizer, options.max_length)
     for split, counts in data.counts.items():
         stage.say(f"{split}: {counts}")
-    for split, source in data.trained_on.items():
-        stage.say(leakage.warning(source, split, f"--{split}_data FILE"))
+    for split, rows in data.trained_on.items():
+        stage.say(rows.warning(split, f"--{split}_data FILE"))
     references = load_references(options)
     trainer, frozen = build_trainer(stage, options, tokenizer, data)
     trainer.train(resume_from_checkpoint=str(stage.checkpoint) if stage.checkpoint else None)

@@ -11,17 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import tasks
 from launch.stage import CACHE
 from launch.stage_trainer import Rows
 from reward_model.pairs import encode_pairs
-from tasks.leakage import same_rows
-from tasks.reading.rows import OnBadRows, Skipped, choose_on_bad
+from tasks.chosen import Chosen
+from tasks.reading.rows import OnBadRows, Skipped
 from tasks.records import Pair, PairCounts
 from tasks.registry import get_task
 from tasks.text import truncate_prompt
-from tasks.tldr import data_facts, say_skipped
-from trlx.pipeline.token_cache import code_hash
+from tasks.tldr import say_skipped
 from trlx.utils.errors import UserError
 
 
@@ -76,67 +74,43 @@ class PairData:
     valid: Rows
     test: list[Pair]
     counts: dict[str, PairCounts]
-    trained_on: dict[str, str]  # "valid" or "test" → its source, where that is what is trained on too
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """The rows of one split: where they are, and all that they depend on."""
-
-    source: str
-    split: str
-    limit: int | None
-    facts: dict[str, Any]
+    trained_on: dict[str, Chosen]  # "valid" or "test", where its rows are those that are trained on
 
 
 def load_data(options: PairDataOptions, tokenizer: Any, max_length: int) -> PairData:
     """The pairs of the three splits. Raises: UserError for data that cannot be read."""
-    chosen = chosen_rows(options)
-    train, train_counts = encode_split(options, tokenizer, max_length, chosen["train"])
-    valid, valid_counts = encode_split(options, tokenizer, max_length, chosen["valid"])
-    test, test_counts = load_split(options, chosen["test"])
+    train, valid, test = chosen_rows(options)
+    train_rows, train_counts = encode_split(options, tokenizer, max_length, train)
+    valid_rows, valid_counts = encode_split(options, tokenizer, max_length, valid)
+    test_pairs, test_counts = load_split(test)
     counts = {"train": train_counts, "valid": valid_counts, "test": test_counts}
-    trained_on = {
-        name: chosen[name].source for name in ("valid", "test") if same_rows(chosen["train"].facts, chosen[name].facts)
-    }
-    return PairData(train, valid, test, counts, trained_on)
+    trained_on = {name: rows for name, rows in (("valid", valid), ("test", test)) if rows.same_rows_as(train)}
+    return PairData(train_rows, valid_rows, test_pairs, counts, trained_on)
 
 
-def chosen_rows(options: PairDataOptions) -> dict[str, Chosen]:
-    """What train, valid and test read."""
-    asked = {
-        "train": (options.data, options.train_split, options.train_limit),
-        "valid": (options.valid_data or options.data, options.valid_split, options.valid_limit),
-        "test": (options.test_data or options.data, options.test_split, options.test_limit),
-    }
-    chosen = {}
-    for name, (source, split, limit) in asked.items():
-        facts = data_facts(source, split, limit=limit, columns=options.columns, bad_rows=options.bad_rows)
-        code = code_hash([Path(tasks.__file__).parent])
-        chosen[name] = Chosen(source, split, limit, {"task": options.task, "code": code, **facts})
-    return chosen
+def chosen_rows(options: PairDataOptions) -> tuple[Chosen, Chosen, Chosen]:
+    """The rows to train on, to evaluate on while training, and of the final accuracy."""
+    how = (options.columns, options.bad_rows)
+    valid_data, test_data = options.valid_data or options.data, options.test_data or options.data
+    return (
+        Chosen(options.task, options.data, options.train_split, options.train_limit, *how),
+        Chosen(options.task, valid_data, options.valid_split, options.valid_limit, *how),
+        Chosen(options.task, test_data, options.test_split, options.test_limit, *how),
+    )
 
 
-def load_split(options: PairDataOptions, chosen: Chosen) -> tuple[list[Pair], PairCounts]:
+def load_split(chosen: Chosen) -> tuple[list[Pair], PairCounts]:
     """The pairs of a split as text."""
-    return get_task(options.task).load_pairs(
-        chosen.source, chosen.split, limit=chosen.limit, columns=options.columns, bad_rows=options.bad_rows
+    return get_task(chosen.task).load_pairs(
+        chosen.source, chosen.split, limit=chosen.limit, columns=chosen.columns, bad_rows=chosen.bad_rows
     )
 
 
 def encode_split(options: PairDataOptions, tokenizer: Any, max_length: int, chosen: Chosen) -> tuple[Rows, PairCounts]:
     """The pairs of a split as token ids, from the cache where they are in it; and how many were dropped."""
     skipped, counts = Skipped(), PairCounts()
-    pairs = get_task(options.task).iter_pairs(
-        chosen.source,
-        chosen.split,
-        limit=chosen.limit,
-        columns=options.columns,
-        on_bad=choose_on_bad(options.bad_rows, skipped),
-        counts=counts,
-    )
     items, lengths = encode_pairs(
-        pairs,
+        chosen.pairs(skipped, counts),
         tokenizer,
         max_length,
         truncate_prompt,
@@ -155,7 +129,8 @@ def encode_split(options: PairDataOptions, tokenizer: Any, max_length: int, chos
 def load_references(options: PairDataOptions) -> list[tuple[str, str]]:
     """(prompt, summary) of the reference summaries whose mean score becomes the offset."""
     if options.references is None:
-        pairs, _ = load_split(options, chosen_rows(options)["valid"])
+        _, valid, _ = chosen_rows(options)
+        pairs, _ = load_split(valid)
         return [(pair.prompt, pair.chosen) for pair in pairs]
     posts = get_task(options.task).load_posts(
         options.references,

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -36,12 +35,11 @@ from sft.collator import SummaryCollator
 from sft.loss import SummaryObjective
 from sft.posts import encode_posts
 from sft.rouge import METRICS, GeneratedRouge
-from tasks import leakage
+from tasks.chosen import Chosen
 from tasks.encoding import cut_prompts
-from tasks.reading.rows import OnBadRows, Skipped, choose_on_bad
+from tasks.reading.rows import OnBadRows, Skipped
 from tasks.records import Post
-from tasks.registry import get_task
-from tasks.tldr import data_facts, say_skipped
+from tasks.tldr import say_skipped
 from trlx.pipeline.token_store import TokenStore
 from trlx.utils.cli import parse_config
 from trlx.utils.distributed import is_main_rank
@@ -143,9 +141,9 @@ def build_trainer(stage: Stage, options: SftOptions) -> StageTrainer:
         f"{len(train_rows)} training and {len(valid_rows)} validation posts; "
         f"{train_long} + {valid_long} too long for {options.max_length} tokens left out"
     )
-    judged_on_training = leakage.same_rows(train.facts, valid.facts)
+    judged_on_training = train.same_rows_as(valid)
     if judged_on_training:
-        stage.say(leakage.warning(valid.source, "validation", "--valid_data FILE"))
+        stage.say(valid.warning("validation", "--valid_data FILE"))
     stage.note(valid_is_train=judged_on_training)
     stage.note(train_posts=len(train_rows), valid_posts=len(valid_rows), posts_left_out=train_long + valid_long)
     rouge = None
@@ -177,41 +175,21 @@ def build_trainer(stage: Stage, options: SftOptions) -> StageTrainer:
     )
 
 
-@dataclass(frozen=True)
-class Chosen:
-    """The rows of one split: where they are, and all that they depend on."""
-
-    source: str
-    split: str
-    limit: int | None
-    facts: dict[str, Any]
-
-
 def chosen_rows(options: SftOptions) -> tuple[Chosen, Chosen]:
     """The rows to train on and those to evaluate on."""
+    how = (options.columns, options.bad_rows)
     valid_data = options.valid_data or options.data
-    chosen = []
-    for source, split, limit in (
-        (options.data, options.train_split, options.train_limit),
-        (valid_data, options.valid_split, options.valid_limit),
-    ):
-        facts = data_facts(source, split, limit=limit, columns=options.columns, bad_rows=options.bad_rows)
-        chosen.append(Chosen(source, split, limit, {"task": options.task, **facts}))
-    return chosen[0], chosen[1]
-
-
-def read_posts(options: SftOptions, chosen: Chosen, skipped: Skipped) -> Iterator[Post]:
-    """The posts of a split, one at a time."""
-    on_bad = choose_on_bad(options.bad_rows, skipped)
-    read = get_task(options.task).iter_posts
-    return read(chosen.source, chosen.split, limit=chosen.limit, columns=options.columns, on_bad=on_bad)
+    return (
+        Chosen(options.task, options.data, options.train_split, options.train_limit, *how),
+        Chosen(options.task, valid_data, options.valid_split, options.valid_limit, *how),
+    )
 
 
 def encode_split(options: SftOptions, tokenizer: Any, chosen: Chosen) -> tuple[Rows, int]:
     """The posts of a split as token ids, from the cache where they are in it; and how many were too long."""
     skipped = Skipped()
     rows, too_long = encode_posts(
-        read_posts(options, chosen, skipped),
+        chosen.posts(skipped),
         tokenizer,
         options.max_length,
         cache=None if options.cache is None else Path(options.cache),
@@ -224,10 +202,9 @@ def encode_split(options: SftOptions, tokenizer: Any, chosen: Chosen) -> tuple[R
 
 def posts_to_summarize(options: SftOptions, tokenizer: Any, chosen: Chosen) -> list[Post]:
     """The first so many evaluation posts that leave room for a summary. Raises: UserError when none does."""
-    posts = itertools.islice(read_posts(options, chosen, Skipped()), options.rouge_samples)
+    posts = itertools.islice(chosen.posts(Skipped()), options.rouge_samples)
     # A post whose title alone is too long is left out, as it is in training.
-    room = options.max_length - options.max_new_tokens
-    cut = cut_prompts(posts, tokenizer, room, bad_rows="skip")
+    cut = cut_prompts(posts, tokenizer, options.max_length - options.max_new_tokens, bad_rows="skip")
     if not cut:
         raise UserError(f"{chosen.source}: no evaluation post leaves room for a summary: raise --max_length")
     return cut

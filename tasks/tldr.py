@@ -123,22 +123,6 @@ def load_pairs(
     return pairs, counts
 
 
-def data_facts(
-    source: str,
-    split: str | None,
-    *,
-    limit: int | None,
-    columns: Mapping[str, str],
-    bad_rows: OnBadRows,
-) -> dict[str, Any]:
-    """All that the records of a split depend on besides the code, as JSON values; the data by a hash of their content.
-
-    Raises: UserError as `open_source`.
-    """
-    content = open_source(source, split, columns.get("split", "split")).content_hash()
-    return {"content": content, "split": split, "limit": limit, "columns": dict(columns), "bad_rows": bad_rows}
-
-
 def say_skipped(source: str, split: str | None, skipped: Skipped | str) -> None:
     """Warn on the main rank of rows that were left out; nothing to say without any.
 
