@@ -10,9 +10,9 @@ from typing import Any
 from trlx.data import default_configs
 from trlx.data.configs import TRLConfig
 from trlx.data.limits import require_limits
-from trlx.pipeline import get_pipeline
 from trlx.trainer import BaseRLTrainer, get_trainer
 from trlx.utils.errors import UserError
+from trlx.utils.loading import get_pipeline
 
 Prompts = Sequence[str] | Sequence[Mapping[str, Any]]
 
