@@ -40,6 +40,7 @@ from evaluation.results import Outcome, References, Results, summarise
 from evaluation.samples import write_samples
 from evaluation.statistics import RESAMPLES
 from evaluation.tables import print_tables, to_markdown
+from launch.checks import MAKERS
 from launch.outputs import DEFAULT_ROOT, default_under, fill_places
 from reward_model.model import check_reward_model
 from reward_model.scorer import RewardScorer
@@ -57,12 +58,12 @@ from trlx.utils.ranges import AT_LEAST_0, AT_LEAST_1, require_ranges
 
 # Where each stage leaves its model under the root, and the command that makes it.
 STAGES = {
-    "sft": (("ckpts", "sft"), "deepspeed sft/train_gptneo_summarize.py"),
+    "sft": (("ckpts", "sft"), MAKERS["ckpts", "sft"]),
     "ppo": (
         ("ckpts", "best_checkpoint", "hf_model"),
         "accelerate launch --config_file configs/default_accelerate_config.yaml trlx_gptneo_text_summarization.py",
     ),
-    "reward": (("ckpts", "reward_model"), "deepspeed reward_model/train_reward_model_gptneo.py"),
+    "reward": (("ckpts", "reward_model"), MAKERS["ckpts", "reward_model"]),
 }
 RANGES = {
     **dict.fromkeys(("limit", "batch_size", "reward_batch_size", "max_length", "max_new_tokens"), AT_LEAST_1),

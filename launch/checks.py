@@ -91,7 +91,8 @@ def ppo_checkpoint_bytes(config: TRLConfig) -> int:
     model = meta_model(str(config.model.model_path))
     parameters = _counts(model)[0]
     unfrozen = config.model.num_layers_unfrozen
-    tops = find_blocks(model)[len(find_blocks(model)) - unfrozen :] if unfrozen >= 0 else [model]
+    blocks = find_blocks(model)
+    tops = blocks[len(blocks) - unfrozen :] if unfrozen >= 0 else [model]
     trained = 0 if config.model.peft_config else sum(_counts(block)[0] for block in tops)
     critic = _counts(meta_model(config.model.critic_path))[0] if config.model.critic_path else 0
     if not config.train.save_optimizer:

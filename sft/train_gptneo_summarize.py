@@ -144,8 +144,12 @@ def build_trainer(stage: Stage, options: SftOptions) -> StageTrainer:
     judged_on_training = train.same_rows_as(valid)
     if judged_on_training:
         stage.say(valid.warning("validation", "--valid_data FILE"))
-    stage.note(valid_is_train=judged_on_training)
-    stage.note(train_posts=len(train_rows), valid_posts=len(valid_rows), posts_left_out=train_long + valid_long)
+    stage.note(
+        train_posts=len(train_rows),
+        valid_posts=len(valid_rows),
+        posts_left_out=train_long + valid_long,
+        valid_is_train=judged_on_training,
+    )
     rouge = None
     if options.rouge_samples:
         rouge = GeneratedRouge(

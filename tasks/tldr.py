@@ -13,7 +13,7 @@ from typing import Any
 
 from tasks.reading.columns import check_columns, mapped
 from tasks.reading.formats import Kind, PostText, RowFormats
-from tasks.reading.rows import BadRow, BadRows, OnBadRows, RawRow, Skipped, choose_on_bad, stop
+from tasks.reading.rows import SKIP, BadRow, BadRows, OnBadRows, RawRow, Skipped, choose_on_bad, stop
 from tasks.reading.sources import open_source
 from tasks.records import Pair, PairCounts, Post
 from tasks.text import clean_prompt, clean_summary, split_prompt
@@ -163,7 +163,7 @@ def _post(row: RawRow, text: PostText, name: str) -> Post:
     body = split_prompt(prompt)[1].strip()
     for what, left in (("post", body), ("summary", summary)):
         if not left:
-            raise BadRow(row.where, f"the {what} is empty", "fill it in, drop the row, or pass --bad_rows skip")
+            raise BadRow(row.where, f"the {what} is empty", f"fill it in, drop the row, {SKIP}")
     return Post(name, prompt, summary, body, text.extra, row.where)
 
 
@@ -176,7 +176,7 @@ def _free_name(name: str, seen: Collection[str]) -> str:
 def _require_new(post: Post, seen: dict[str, str]) -> None:
     if post.id in seen:
         detail = f"'{post.id}', also at {seen[post.id]}"
-        raise BadRow(post.where, "an id for the second time", "make the ids unique, or pass --bad_rows skip", detail)
+        raise BadRow(post.where, "an id for the second time", f"make the ids unique, {SKIP}", detail)
     seen[post.id] = post.where
 
 

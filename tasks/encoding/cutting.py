@@ -8,7 +8,7 @@ import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from tasks.reading.rows import BadRow, OnBadRows, Skipped, choose_on_bad
+from tasks.reading.rows import SKIP, BadRow, OnBadRows, Skipped, choose_on_bad
 from tasks.records import Post
 from tasks.text import PROMPT_END, clean_prompt, split_prompt, truncate_prompt
 from trlx.pipeline.batch_tokenizer import BatchTokenizer, Tokens, in_threads
@@ -67,7 +67,7 @@ def _too_long(post: Post, max_tokens: int) -> BadRow:
     return BadRow(
         post.where or post.id,
         f"a prompt needs more than {max_tokens} tokens for its first lines and '{PROMPT_END}' alone",
-        "raise the length limit, drop the row, or pass --bad_rows skip",
+        f"raise the length limit, drop the row, {SKIP}",
         f"it begins {post.prompt[:60]!r}",
     )
 

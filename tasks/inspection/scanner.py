@@ -61,16 +61,16 @@ class Scanner:
         Raises: UserError when no row is of a known format.
         """
         counts = RawCounts()
-        mapped = [name for name, column in self.columns.items() if column]
+        named = [name for name, column in self.columns.items() if column]
         form: Format | None = None
         columns: list[str] = []
         for row in progress(self.raw_rows(split), f"{name}: rows"):
             counts.add(row)
             columns = columns or list(row.values)
-            kinds = [kind] if kind else kinds_of(row.values)
-            if form is None and kinds and kinds[0] in kinds_of(row.values):
-                form = recognise(row.values, kinds[0], row.where, mapped)
-        return counts, form or recognise(columns, kind or "posts", self.source, mapped)
+            if form is None:
+                kinds = [one for one in kinds_of(row.values) if kind in (None, one)]
+                form = recognise(row.values, kinds[0], row.where, named) if kinds else None
+        return counts, form or recognise(columns, kind or "posts", self.source, named)
 
     def bodies(self, split: str | None, kind: Kind, rows: set[int]) -> dict[int, str]:
         """The posts of some usable rows, numbered from 0, read again."""

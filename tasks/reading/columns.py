@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from tasks.reading.rows import BadRow, RawRow, Row
+from tasks.reading.rows import SKIP, BadRow, RawRow, Row
 from tasks.reading.texts import is_nan
 from trlx.utils.errors import UserError, nearest
 
@@ -22,7 +22,7 @@ NAMES = (
     *("split", "batch", "confidence", "worker"),
     *("info", "summaries", "choice"),
 )
-MEND = "mend or drop the row, or pass --bad_rows skip"
+MEND = f"mend or drop the row, {SKIP}"
 
 _NOTHING = object()
 _SURROGATE = re.compile("[\ud800-\udfff]")

@@ -6,8 +6,8 @@ import csv
 from collections import Counter
 from collections.abc import Iterator
 
-from tasks.reading.opening import SKIP, Opened, skip_mark, text_of
-from tasks.reading.rows import BadRow, BadRows, RawRow
+from tasks.reading.opening import Opened, skip_mark, text_of
+from tasks.reading.rows import SKIP, BadRow, BadRows, RawRow
 from tasks.text import PROMPT_END
 from trlx.utils.errors import UserError
 

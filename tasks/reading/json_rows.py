@@ -8,8 +8,8 @@ from typing import Any
 
 from tasks.reading.columns import MEND, kind_of
 from tasks.reading.json_values import JsonDecoder, JsonText
-from tasks.reading.opening import SKIP, Opened, skip_mark, text_of
-from tasks.reading.rows import BadRow, BadRows, RawRow, Row
+from tasks.reading.opening import Opened, skip_mark, text_of
+from tasks.reading.rows import SKIP, BadRow, BadRows, RawRow, Row
 from trlx.utils.errors import UserError
 
 _SPACE = " \t\r\n"

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from tasks.reading.rows import BadRow
+from tasks.reading.rows import SKIP, BadRow
 from trlx.utils.errors import UserError
 
 BOM = b"\xef\xbb\xbf"
-SKIP = "or pass --bad_rows skip"
 
 # First bytes of what is taken for a data file by mistake: what it is, and the remedy.
 _MISTAKEN = {

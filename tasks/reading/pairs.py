@@ -9,7 +9,7 @@ from __future__ import annotations
 from tasks.reading.chat import is_chat, read_prompt, read_response, read_shared
 from tasks.reading.columns import MEND, row_id, some_text
 from tasks.reading.posts import chat, with_extra
-from tasks.reading.rows import BadRow, RawRow, Row
+from tasks.reading.rows import SKIP, BadRow, RawRow, Row
 from tasks.reading.texts import PairText, begin_with, others
 from tasks.records import Pair
 from tasks.text import PROMPT_END, clean_prompt, response_text
@@ -98,5 +98,5 @@ def write_implicit_pair(pair: Pair) -> Row:
     chosen, rejected = (pair.prompt + response_text(text) for text in (pair.chosen, pair.rejected))
     if _end_of_shared(chosen, rejected) != len(pair.prompt):
         reason = "the end of the prompt could not be found again in chosen and rejected"
-        raise BadRow(pair.where or pair.id, reason, "choose a format with a prompt column, or pass --bad_rows skip")
+        raise BadRow(pair.where or pair.id, reason, f"choose a format with a prompt column, {SKIP}")
     return with_extra(pair, {"id": pair.id, "chosen": chosen, "rejected": rejected})

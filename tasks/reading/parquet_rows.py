@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from tasks.reading.opening import SKIP, Opened
-from tasks.reading.rows import BadRow, BadRows, RawRow, Row
+from tasks.reading.opening import Opened
+from tasks.reading.rows import SKIP, BadRow, BadRows, RawRow, Row
 from trlx.utils.errors import UserError
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from tasks.reading.chat import is_chat, read_prompt, read_response
 from tasks.reading.columns import MEND, need_text, row_id, text_or_none
-from tasks.reading.rows import BadRow, RawRow, Row
+from tasks.reading.rows import SKIP, BadRow, RawRow, Row
 from tasks.reading.texts import PostText, begin_with, others
 from tasks.records import Pair, Post
 from tasks.text import format_post, response_text, split_prompt
@@ -97,6 +97,6 @@ def parts_of_prompt(record: Post | Pair) -> Mapping[str, str]:
     raise BadRow(
         record.where or record.id,
         "the prompt does not consist of SUBREDDIT, TITLE and POST",
-        "choose a format that takes any prompt, or pass --bad_rows skip",
+        f"choose a format that takes any prompt, {SKIP}",
         f"it begins {record.prompt[:40]!r}",
     )

@@ -15,6 +15,7 @@ from trlx.utils.errors import UserError
 
 Row = dict[str, Any]
 BadRows = Callable[["BadRow"], None]
+SKIP = "or pass --bad_rows skip"  # the end of the remedy for a row that may be left out
 OnBadRows = Literal["stop", "skip"]
 
 
