@@ -23,8 +23,7 @@ import torch
 import trlx
 from evaluation.devices import choose_dtype, existing_device
 from evaluation.policies import require_model
-from launch.checks import MAKERS, require_ppo_room, require_start
-from launch.outputs import DEFAULT_ROOT, default_under, fill_places
+from launch.checks import require_ppo_room, require_start
 from launch.stage import ranks
 from reward_model.model import check_reward_model
 from reward_model.reward import ReferenceReward
@@ -33,6 +32,7 @@ from tasks.encoding import cut_prompts
 from tasks.reading.rows import OnBadRows
 from tasks.records import Post
 from tasks.registry import get_task
+from tasks.run_folder import DEFAULT_ROOT, MAKERS, default_under, fill_places
 from tasks.text import response_text, truncate_prompt
 from trlx.data.configs import ModelConfig, OptimizerConfig, SchedulerConfig, TokenizerConfig, TrainConfig, TRLConfig
 from trlx.data.limits import require_limits

@@ -40,14 +40,13 @@ from evaluation.results import Outcome, References, Results, summarise
 from evaluation.samples import write_samples
 from evaluation.statistics import RESAMPLES
 from evaluation.tables import print_tables, to_markdown
-from launch.checks import MAKERS
-from launch.outputs import DEFAULT_ROOT, default_under, fill_places
 from reward_model.model import check_reward_model
 from reward_model.scorer import RewardScorer
 from tasks.encoding import cut_prompts
 from tasks.reading.rows import OnBadRows
 from tasks.records import Post
 from tasks.registry import Task, get_task
+from tasks.run_folder import DEFAULT_ROOT, MAKERS, default_under, fill_places
 from tasks.text import truncate_prompt
 from trlx.utils.cli import parse_config
 from trlx.utils.disk import require_writable

@@ -14,19 +14,13 @@ from torch import nn
 
 from evaluation.policies import require_model
 from launch.outputs import checkpoint_step
+from tasks.run_folder import maker_of
 from trlx.data.configs import TRLConfig
 from trlx.data.method_configs import PPOConfig
 from trlx.utils.blocks import find_blocks
 from trlx.utils.disk import require_disk, size_of
 from trlx.utils.pretrained import meta_model
 
-# The end of a folder's path → the command that writes such a folder below a root.
-MAKERS: dict[tuple[str, ...], str] = {
-    ("ckpts", "sft"): "deepspeed sft/train_gptneo_summarize.py",
-    ("ckpts", "reward_model"): "deepspeed reward_model/train_reward_model_gptneo.py",
-    ("ckpts", "best_checkpoint", "hf_model"): "accelerate launch trlx_gptneo_text_summarization.py",
-    ("base",): "python -m tasks.scratch_model",
-}
 # Checkpoints that are on the disk at once at most: the best, the newest, and the one being written.
 STAGE_COPIES = 3
 
@@ -36,8 +30,7 @@ def require_start(path: str, named_by: str = "--model") -> None:
 
     Raises: UserError naming the stage that makes it, where its path tells.
     """
-    parts = Path(path).parts
-    maker = next((command for end, command in MAKERS.items() if parts[-len(end) :] == end), None)
+    maker = maker_of(path)
     made = f"`{maker}` with the same --root makes it, or " if maker else ""
     require_model("finished", path, f"{made}name another with {named_by}")
 

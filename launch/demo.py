@@ -26,7 +26,7 @@ from launch.local import (
     stage_environment,
     trainer_command,
 )
-from launch.outputs import REPO
+from tasks.run_folder import REPO
 from trlx.utils.cli import parse_config
 from trlx.utils.errors import UserError, run_main
 from trlx.utils.files import write_json

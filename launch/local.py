@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from launch.outputs import REPO
+from tasks.run_folder import REPO
 from trlx.utils.errors import UserError
 
 COMPILERS = ("c++", "g++", "clang++")

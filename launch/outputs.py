@@ -1,8 +1,4 @@
-"""Where a stage reads and writes, and when it may: default paths under a root, and the rules of an output folder.
-
-Strings of a stage's options may hold two place names: `{root}` stands for the run's root folder (option `root`, by
-default the repository) and `{repo}` for the repository itself, so that one YAML file serves every root and every
-current folder. A relative path without either is relative to the current folder.
+"""When a stage may write: the rules of its output folder.
 
 An output folder is fresh, or belongs to a stage (it holds `run.json`). Left out: guessing at folders that no stage
 wrote; they are never emptied.
@@ -10,18 +6,14 @@ wrote; they are never emptied.
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
 
 from trlx.utils.disk import require_writable
 from trlx.utils.errors import UserError
 
-REPO = Path(__file__).resolve().parents[1]
-DEFAULT_ROOT = str(REPO)
 RUN_FILE = "run.json"
 WHOLE_MARKER = "whole.json"
 # What a Trainer stage leaves in its folder; `--overwrite` removes these and nothing else.
@@ -44,38 +36,6 @@ STAGE_FILES = (
     "chat_template.jinja",
     ".model.writing",
 )
-
-T = TypeVar("T")
-
-
-def fill_places(options: T, root: str | Path) -> T:
-    """A copy of a dataclass with `{root}` and `{repo}` replaced in every string, at any depth.
-
-    Args:
-        options: a dataclass; nested dataclasses, lists and dicts are walked.
-        root: the run's root folder; made absolute.
-    """
-    return _filled(options, {"{root}": str(Path(root).resolve()), "{repo}": str(REPO)})
-
-
-def _filled(value: Any, places: dict[str, str]) -> Any:
-    if isinstance(value, str):
-        for name, path in places.items():
-            value = value.replace(name, path)
-        return value
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {f.name: _filled(getattr(value, f.name), places) for f in dataclasses.fields(value)}
-        return dataclasses.replace(value, **fields)
-    if isinstance(value, list):
-        return [_filled(item, places) for item in value]
-    if isinstance(value, dict):
-        return {key: _filled(item, places) for key, item in value.items()}
-    return value
-
-
-def default_under(root: str | Path, given: str | None, *parts: str) -> Path:
-    """`given` (relative to the current folder) or, when it is None, `root/parts...`; always absolute."""
-    return (Path(given) if given is not None else Path(root).joinpath(*parts)).resolve()
 
 
 def check_output(out: Path, overwrite: bool, resume: bool) -> Path | None:

@@ -4,7 +4,7 @@ A stage is begun (`begin_stage`), trained by `launch.stage_trainer.StageTrainer`
 puts config, float32 weights and tokenizer into the output folder itself, where the next stage looks for them;
 `run.json` there tells what ran. DeepSpeed is used when the options name a config file, a launcher started the process
 and the package and a C++ compiler are there; otherwise the plain Trainer runs and says so. Placeholders in paths
-(`{root}`, `{repo}`) are explained in `launch.outputs`. Left out: ZeRO-3, TPUs, pushing to a hub.
+(`{root}`, `{repo}`) are explained in `tasks.run_folder`. Left out: ZeRO-3, TPUs, pushing to a hub.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from transformers import PreTrainedModel, SchedulerType, TrainingArguments, set_
 
 from launch.checks import require_stage_room, require_start
 from launch.local import without_deepspeed
-from launch.outputs import DEFAULT_ROOT, RUN_FILE, check_output, checkpoint_step, claim_output
+from launch.outputs import RUN_FILE, check_output, checkpoint_step, claim_output
+from tasks.run_folder import DEFAULT_ROOT
 from trlx.utils.disk import writing
 from trlx.utils.distributed import from_main_rank, is_main_rank, start_process_group
 from trlx.utils.errors import UserError, nearest
@@ -174,7 +175,7 @@ def begin_stage(name: str, options: StageOptions, out: Path, metrics: Sequence[s
 
     Args:
         name: the stage's name, shown in messages.
-        options: with placeholders already filled (`launch.outputs.fill_places`).
+        options: with placeholders already filled (`tasks.run_folder.fill_places`).
         out: the output folder.
         metrics: what an evaluation of this stage measures, of which `best_metric` names one.
 

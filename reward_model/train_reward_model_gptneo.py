@@ -24,7 +24,6 @@ from typing import Any
 
 import torch.distributed as dist
 
-from launch.outputs import default_under, fill_places
 from launch.stage import (
     MODEL_STAGING,
     Stage,
@@ -50,6 +49,7 @@ from reward_model.pairs import PairCollator
 from reward_model.scorer import RewardScorer
 from reward_model.training_data import PairData, PairDataOptions, load_data, load_references
 from tasks.records import Pair
+from tasks.run_folder import default_under, fill_places
 from tasks.text import response_text, truncate_prompt
 from trlx.utils.cli import parse_config
 from trlx.utils.distributed import is_main_rank

@@ -18,7 +18,6 @@ from typing import Any, cast
 
 from transformers import AutoModelForCausalLM
 
-from launch.outputs import default_under, fill_places
 from launch.stage import (
     CACHE,
     MODEL_STAGING,
@@ -39,6 +38,7 @@ from tasks.chosen import Chosen
 from tasks.encoding import cut_prompts
 from tasks.reading.rows import OnBadRows, Skipped
 from tasks.records import Post
+from tasks.run_folder import default_under, fill_places
 from tasks.tldr import say_skipped
 from trlx.pipeline.token_store import TokenStore
 from trlx.utils.cli import parse_config

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
-from launch.outputs import REPO
 from reward_model.train_reward_model_gptneo import RewardOptions
 from sft.train_gptneo_summarize import SftOptions
 from tasks.miniature import PostsOptions
 from tasks.miniature_pairs import PairsOptions
+from tasks.run_folder import REPO
 from trlx.utils.cli import parse_config
 from trlx_gptneo_text_summarization import PPOOptions
 from trlx_inference_gptneo import InferenceOptions

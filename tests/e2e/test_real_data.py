@@ -9,7 +9,7 @@ import pytest
 from transformers import AutoModelForCausalLM
 
 from evaluation.samples import read_samples
-from launch.outputs import REPO
+from tasks.run_folder import REPO
 
 DATA = REPO.parent / "shared" / "data"
 POSTS = DATA / "reddit_tldr_2013"

@@ -20,7 +20,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 from evaluation.samples import read_samples
 from launch.demo import DemoOptions, run_demo
 from launch.local import without_deepspeed
-from launch.outputs import REPO
+from tasks.run_folder import REPO
 from trlx.utils.metrics import read_metrics
 
 pytestmark = [

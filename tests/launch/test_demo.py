@@ -6,7 +6,7 @@ import pytest
 
 from launch.demo import MARKER, DemoOptions, claim_root, stages
 from launch.local import Machine
-from launch.outputs import REPO
+from tasks.run_folder import REPO
 from trlx.utils.errors import UserError
 
 MACHINE = Machine(processes=2, deepspeed=True, reason="")

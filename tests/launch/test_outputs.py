@@ -5,14 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from launch.outputs import (
-    REPO,
-    claim_output,
-    default_under,
-    fill_places,
-    last_whole_checkpoint,
-    remove_stage_files,
-)
+from launch.outputs import claim_output, last_whole_checkpoint, remove_stage_files
+from tasks.run_folder import REPO, default_under, fill_places
 from trlx.utils.errors import UserError
 
 

@@ -9,12 +9,13 @@ import torch
 from tiny_stage import posts, write_rows
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from launch.outputs import fill_places, last_whole_checkpoint
+from launch.outputs import last_whole_checkpoint
 from launch.stage import begin_stage
 from launch.stage_trainer import StageTrainer
 from sft.posts import encode_posts
 from sft.train_gptneo_summarize import SftOptions, build_trainer, main
 from tasks.records import Post
+from tasks.run_folder import fill_places
 from trlx.utils.errors import UserError
 from trlx.utils.metrics import read_metrics
 from trlx.utils.pretrained import load_tokenizer

@@ -19,9 +19,9 @@ import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from launch.outputs import REPO, fill_places
 from reward_model.train_reward_model_gptneo import RewardOptions
 from sft.train_gptneo_summarize import SftOptions
+from tasks.run_folder import REPO, fill_places
 from trlx.data.configs import TRLConfig
 from trlx.data.default_configs import default_ilql_config, default_ppo_config, default_sft_config
 from trlx.data.limits import require_limits
