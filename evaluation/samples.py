@@ -22,7 +22,8 @@ from trlx.utils.spreadsheet import neutralise, restore
 
 @dataclass(frozen=True)
 class SampleRow:
-    """One generated summary beside its reference; gold_* are None where the task has no gold score."""
+    """One summary beside its reference; gold_* are None where the task has no gold score, second_* without a second
+    reward model."""
 
     pred: str
     truth: str
@@ -36,18 +37,25 @@ class SampleRow:
     gold_truth: float | None
     id: str
     ended: bool  # False: cut at the limit, no end-of-sequence token
+    tokens: int  # of the response, EOS included
+    faults: str  # names of `evaluation.degeneration`, a space between two; empty where there are none
+    rouge1_stemmed: float
+    rouge2_stemmed: float
+    rougeL_stemmed: float
+    second_pred: float | None = None
+    second_truth: float | None = None
 
 
 COLUMNS = tuple(SampleRow.__dataclass_fields__)
-_TEXT = ("pred", "truth", "post", "id")
-_REQUIRED = tuple(name for name in COLUMNS if not name.startswith("gold_"))
+_TEXT = ("pred", "truth", "post", "id", "faults")
+_OPTIONAL = ("gold_pred", "gold_truth", "second_pred", "second_truth")
+_REQUIRED = tuple(name for name in COLUMNS if name not in _OPTIONAL)
 
 
 def write_samples(path: str | Path, rows: Iterable[SampleRow]) -> None:
-    """Write the CSV whole or not at all; gold columns are left out when no row has them."""
+    """Write the CSV whole or not at all; an optional column is left out when no row has it."""
     rows = list(rows)
-    has_gold = any(row.gold_pred is not None for row in rows)
-    columns = [name for name in COLUMNS if has_gold or not name.startswith("gold_")]
+    columns = [name for name in COLUMNS if name in _REQUIRED or any(getattr(row, name) is not None for row in rows)]
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
     writer.writerow(columns)
@@ -55,12 +63,12 @@ def write_samples(path: str | Path, rows: Iterable[SampleRow]) -> None:
     write_text(path, buffer.getvalue())
 
 
-def _cell(value: str | float | bool | None) -> str | float:
+def _cell(value: str | int | float | bool | None) -> str | int | float:
     if isinstance(value, bool):
         return str(value).lower()
     if value is None:
         return ""
-    return neutralise(value) if isinstance(value, str) else float(value)
+    return neutralise(value) if isinstance(value, str) else value
 
 
 def read_samples(path: str | Path) -> list[SampleRow]:
@@ -75,7 +83,7 @@ def read_samples(path: str | Path) -> list[SampleRow]:
         reader = csv.DictReader(file, strict=True)
         missing = [name for name in _REQUIRED if name not in (reader.fieldnames or [])]
         if missing:
-            raise UserError(f"{path}: column {', '.join(missing)} missing; write it anew")
+            raise UserError(f"{path}: column {', '.join(missing)} missing: trlx_inference_gptneo.py writes it anew")
         return [_parse(cells, f"{path}, line {reader.line_num}") for cells in reader]
 
 
@@ -91,4 +99,5 @@ def _parse(cells: dict[str, str], where: str) -> SampleRow:
             raise UserError(f"{where}: column {name} holds {cells[name]!r}, not a number") from error
         if numbers[name] is None and name in _REQUIRED:
             raise UserError(f"{where}: column {name} is empty, not a number")
-    return SampleRow(**texts, **numbers, ended=cells["ended"] == "true")  # type: ignore[arg-type]
+    tokens = int(numbers.pop("tokens") or 0)
+    return SampleRow(**texts, **numbers, tokens=tokens, ended=cells["ended"] == "true")  # type: ignore[arg-type]

@@ -81,6 +81,21 @@ def split_prompt(prompt: str) -> tuple[str, str, str]:
     return prompt[:start], prompt[start:end], prompt[end:]
 
 
+def subreddit_of(prompt: str) -> str:
+    """The post's subreddit without `r/`, or an empty text."""
+    return _header_field("SUBREDDIT", prompt).removeprefix("r/")
+
+
+def title_of(prompt: str) -> str:
+    """The post's title, or an empty text where it has none."""
+    return _header_field("TITLE", prompt)
+
+
+def _header_field(name: str, prompt: str) -> str:
+    found = re.search(rf"^{name}:([^\n]*)", split_prompt(prompt)[0], re.MULTILINE)
+    return found.group(1).strip() if found else ""
+
+
 def token_ids(tokenizer: Any, text: str) -> list[int]:
     """The ids of a text with no special tokens added."""
     # Not verbose: a text longer than the model takes is about to be cut, which needs no warning.

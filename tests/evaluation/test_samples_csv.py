@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evaluation.samples import SampleRow, read_samples, write_samples
+from evaluation.samples import COLUMNS, SampleRow, read_samples, write_samples
 from trlx.utils.errors import UserError
 from trlx.utils.spreadsheet import neutralise, restore
 
-ROW = SampleRow("p", "t", "post\nTL;DR:", -1.5, 2.0, 0.1, 0.2, 0.3, None, None, "id-1", True)
+ROW = SampleRow("p", "t", "post\nTL;DR:", -1.5, 2.0, 0.1, 0.2, 0.3, None, None, "id-1", True, 7, "", 0.15, 0.25, 0.35)
 
 
 @pytest.mark.parametrize(
@@ -55,10 +55,9 @@ _ROWS = st.builds(
     post=_TEXTS,
     id=_TEXTS,
     ended=st.booleans(),
-    **{
-        name: _NUMBERS
-        for name in ("score_pred", "score_truth", "rouge1", "rouge2", "rougeL", "gold_pred", "gold_truth")
-    },
+    tokens=st.integers(0, 1000),
+    faults=st.sampled_from(["", "empty", "no_eos repeats"]),
+    **{name: _NUMBERS for name in COLUMNS if name.startswith(("score_", "rouge", "gold_", "second_"))},
 )
 
 
@@ -75,9 +74,10 @@ def test_columns_numbers_and_bytes(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "samples.csv"
     write_samples(path, [ROW, replace(ROW, pred="=1", ended=False)])
     raw = path.read_bytes()
-    assert raw.startswith(b'"pred","truth","post","score_pred","score_truth","rouge1","rouge2","rougeL","id","ended"\n')
+    head = b'"pred","truth","post","score_pred","score_truth","rouge1","rouge2","rougeL","id","ended","tokens","faults",'
+    assert raw.startswith(head + b'"rouge1_stemmed","rouge2_stemmed","rougeL_stemmed"\n')
     # Numbers stay numbers, negative ones too; text is quoted.
-    assert b',-1.5,2.0,0.1,0.2,0.3,"id-1","true"\n' in raw
+    assert b',-1.5,2.0,0.1,0.2,0.3,"id-1","true",7,"",0.15,0.25,0.35\n' in raw
     assert b'"\'=1"' in raw
     assert [item.name for item in path.parent.iterdir()] == ["samples.csv"]
     with path.open(newline="", encoding="utf-8") as file:
@@ -87,9 +87,12 @@ def test_columns_numbers_and_bytes(tmp_path: Path) -> None:
 
 
 def test_gold_columns_appear_when_known(tmp_path: Path) -> None:
-    rows = [replace(ROW, gold_pred=0.5, gold_truth=-0.25)]
+    rows = [replace(ROW, gold_pred=0.5, gold_truth=-0.25, second_pred=1.0)]
     write_samples(tmp_path / "a.csv", rows)
-    assert "gold_pred" in (tmp_path / "a.csv").read_text().splitlines()[0]
+    head = (tmp_path / "a.csv").read_text().splitlines()[0]
+    assert '"gold_pred"' in head
+    assert '"second_pred"' in head
+    assert "second_truth" not in head
     assert read_samples(tmp_path / "a.csv") == rows
 
 
