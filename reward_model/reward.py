@@ -1,6 +1,10 @@
-"""The reward that PPO sees: the reward model's score of a sample minus that of the post's reference summary.
+"""The reward that training sees: the reward models' score of a sample minus that of the post's reference summary.
 
-Texts come as the engine hands them over: outputs that ended carry the end-of-sequence text, cut ones do not.
+    reward = combine over members i of (score_i(sample) − score_i(reference)) − length_penalty · max(0, tokens − free)
+
+Each member is compared with itself before members are combined (`reward_model.ensemble` says why). Texts come as the
+engine hands them over: outputs that ended carry the end-of-sequence text, cut ones do not. Left out: a charge for the
+reference's length, which would be a constant of the post.
 """
 
 from __future__ import annotations
@@ -8,6 +12,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
+
+from reward_model.encoding import CutPrompt
+from reward_model.ensemble import EnsembleScorer, Scorer, reference_std, scale_factors
+from reward_model.reward_options import RewardOptions
 from reward_model.scorer import RewardScorer
 
 
@@ -15,16 +24,34 @@ class ReferenceReward:
     """Called by `trlx.train` as its `reward_fn`, on the main rank only.
 
     Args:
-        load: makes the scorer, on the first call, so that only the rank which scores holds a reward model.
+        load: makes the scorer, on the first call, so that only the rank which scores holds reward models.
         response_text: reference summary → text after the prompt.
         relative: True subtracts the reference's score, computed once for each sample id; False returns the plain score.
+        length_penalty: reward points taken off for each response token over `length_free`.
+        length_free: response tokens, EOS among them, that cost nothing.
     """
 
-    def __init__(self, load: Callable[[], RewardScorer], response_text: Callable[[str], str], relative: bool = True):
+    def __init__(
+        self,
+        load: Callable[[], Scorer | EnsembleScorer],
+        response_text: Callable[[str], str],
+        relative: bool = True,
+        length_penalty: float = 0.0,
+        length_free: int = 0,
+    ):
         self._load, self._response_text, self.relative = load, response_text, relative
-        self._scorer: RewardScorer | None = None
-        # By sample id and reference: two files may number their posts alike.
-        self.reference_scores: dict[tuple[str, str], float] = {}
+        self.length_penalty, self.length_free = length_penalty, length_free
+        self._scorer: EnsembleScorer | None = None
+        # Each member's score, by sample id and reference: two files may number their posts alike.
+        self.reference_scores: dict[tuple[str, str], tuple[float, ...]] = {}
+
+    @property
+    def scorer(self) -> EnsembleScorer:
+        """The scorer, loaded when it is first asked for."""
+        if self._scorer is None:
+            loaded = self._load()
+            self._scorer = loaded if isinstance(loaded, EnsembleScorer) else EnsembleScorer([loaded])
+        return self._scorer
 
     def __call__(
         self,
@@ -35,22 +62,27 @@ class ReferenceReward:
         reference: Sequence[str],
         **_: Any,
     ) -> list[float]:
-        """One score a sample.
+        """One reward a sample.
 
         Args:
-            prompts, outputs: texts. tokenizer: the policy's, for its end-of-sequence text.
+            prompts, outputs: texts. tokenizer: the policy's, for its end-of-sequence text and for lengths.
             sample_id: names the post, so that its reference is scored once. reference: its clean summary.
         """
-        if self._scorer is None:
-            self._scorer = self._load()
         eos = str(tokenizer.eos_token)
         ended = [output.endswith(eos) for output in outputs]
-        scores = self._scorer.score(prompts, [output.removesuffix(eos) for output in outputs], ended)
-        if not self.relative:
-            return scores
-        self._score_references(prompts, sample_id, reference)
-        keys = zip(sample_id, reference, strict=True)
-        return [score - self.reference_scores[key] for score, key in zip(scores, keys, strict=True)]
+        rows = self.scorer.member_scores(prompts, [output.removesuffix(eos) for output in outputs], ended)
+        if self.relative:
+            self._score_references(prompts, sample_id, reference)
+            known = [self.reference_scores[key] for key in zip(sample_id, reference, strict=True)]
+            rows = [_minus(row, its_reference) for row, its_reference in zip(rows, known, strict=True)]
+        rewards = self.scorer.combine(rows)
+        if self.length_penalty == 0:
+            return rewards
+        return [r - self._length_cost(output, tokenizer) for r, output in zip(rewards, outputs, strict=True)]
+
+    def _length_cost(self, output: str, tokenizer: Any) -> float:
+        tokens = len(tokenizer(output, add_special_tokens=False)["input_ids"])
+        return self.length_penalty * max(0, tokens - self.length_free)
 
     def _score_references(self, prompts: Sequence[str], sample_id: Sequence[str], reference: Sequence[str]) -> None:
         """Score the references that were not met before."""
@@ -59,6 +91,58 @@ class ReferenceReward:
             for prompt, name, summary in zip(prompts, sample_id, reference, strict=True)
             if (name, summary) not in self.reference_scores
         }
-        if new and self._scorer is not None:
+        if new:
             asked, responses = zip(*new.values(), strict=True)
-            self.reference_scores.update(zip(new, self._scorer.score(asked, responses), strict=True))
+            self.reference_scores.update(zip(new, self.scorer.member_scores(asked, responses), strict=True))
+
+
+def _minus(row: Sequence[float], other: Sequence[float]) -> tuple[float, ...]:
+    return tuple(score - its_reference for score, its_reference in zip(row, other, strict=True))
+
+
+def load_scorer(
+    options: RewardOptions,
+    folders: Sequence[str],
+    device: torch.device | str,
+    dtype: torch.dtype,
+    max_length: int,
+    cut_prompt: CutPrompt | None = None,
+) -> EnsembleScorer:
+    """The reward models of the options, loaded and combined as they say.
+
+    Args:
+        options: how they are combined. folders: from `reward_options.reward_folders`.
+        device, dtype: of all of them. max_length: prompt + response + EOS in tokens.
+        cut_prompt: how a prompt is shortened, as of `RewardScorer`.
+
+    Raises: UserError as `RewardScorer.load`.
+    """
+    size = options.reward_batch_size
+    members = [RewardScorer.load(folder, device, dtype, max_length, size, cut_prompt) for folder in folders]
+    stds = [reference_std(folder) for folder in folders]
+    if len(folders) > 1 and not all(stds):
+        unknown = folders[stds.index(None)]
+        print(f"[reward] {unknown} has no results.json with its spread: members' scores are not rescaled", flush=True)
+    return EnsembleScorer(members, options.reward_combine, options.reward_std_weight, scale_factors(stds))
+
+
+def make_reward(
+    options: RewardOptions,
+    folders: Sequence[str],
+    device: torch.device | str,
+    dtype: torch.dtype,
+    max_length: int,
+    response_text: Callable[[str], str],
+    cut_prompt: CutPrompt | None = None,
+) -> ReferenceReward:
+    """The `reward_fn` that the options describe; nothing is loaded before its first call.
+
+    Args: as of `load_scorer`; response_text: reference summary → text after the prompt (`tasks.text.response_text`).
+    """
+    return ReferenceReward(
+        lambda: load_scorer(options, folders, device, dtype, max_length, cut_prompt),
+        response_text,
+        options.reward_relative,
+        options.length_penalty,
+        options.length_free,
+    )
