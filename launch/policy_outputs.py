@@ -1,0 +1,66 @@
+"""Where a policy stage (PPO, RFT) writes, and when it may: the engine's files, in two folders that hold others too.
+
+Left out: the output folders of the Trainer stages, which are theirs alone (`launch.outputs`).
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from launch.checks import require_ppo_room
+from trlx.data.configs import TrainConfig, TRLConfig
+from trlx.trainer.checkpointer import RESUME_NAME, find_resumable
+from trlx.utils.errors import UserError
+from trlx.utils.metrics import METRICS_FILE
+
+# What such a stage writes into train.checkpoint_dir and train.logging_dir; `--overwrite` removes these, nothing else.
+CHECKPOINTS = ("best_checkpoint", RESUME_NAME, "checkpoint_*", ".*checkpoint*.writing", ".*checkpoint*.old")
+LOGS = (METRICS_FILE, "events.out.tfevents.*", "eval")
+
+
+def log_folder(train: TrainConfig) -> Path:
+    """Where metrics and event files go."""
+    return Path(train.logging_dir or Path(train.checkpoint_dir) / "logs")
+
+
+def claim_outputs(stage: str, config: TRLConfig, overwrite: bool, resume: bool) -> str | None:
+    """Make sure that nothing is overwritten by surprise; call on the main rank only.
+
+    Args:
+        stage: its name, to begin lines on the console with. config: of the engine. overwrite, resume: as asked for.
+
+    Returns: the checkpoint to resume from, or None to begin at the beginning.
+    Raises: UserError when an earlier run is there and neither --overwrite nor --resume was given.
+    """
+    if overwrite and resume:
+        raise UserError("--overwrite and --resume exclude each other: give one of them")
+    folder = Path(config.train.checkpoint_dir)
+    written = list(_found(folder, CHECKPOINTS))
+    held = sorted([*written, *_found(log_folder(config.train), LOGS)])
+    if held and not overwrite and not resume:
+        raise UserError(f"{held[0]} already holds a run: pass --overwrite to replace it or --resume to go on with it")
+    found = find_resumable(folder) if resume else None
+    finished = [path for path in written if (path / "hf_model").is_dir()]
+    if resume and found is None and finished:
+        raise UserError(f"{finished[0]} holds a model but nothing to resume from: pass --overwrite to train it anew")
+    require_ppo_room(config, written)
+    if found is None:
+        _remove(held)
+    if resume:
+        start = f"resuming from {found}" if found else "no whole checkpoint: from the beginning"
+        print(f"[{stage}] {start}", flush=True)
+    return None if found is None else str(found)
+
+
+def _found(folder: Path, patterns: Sequence[str]) -> Iterator[Path]:
+    return (path for pattern in patterns for path in folder.glob(pattern))
+
+
+def _remove(paths: Sequence[Path]) -> None:
+    for path in paths:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()

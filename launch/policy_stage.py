@@ -1,0 +1,174 @@
+"""What the stages that train a policy against a reward (PPO, RFT) share: options, checks, prompts, devices.
+
+Left out: where they write (`launch.policy_outputs`) and their methods, which are the engine's.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+import torch
+
+from evaluation.devices import existing_device
+from launch.checks import require_start
+from launch.policy_outputs import log_folder
+from tasks.encoding import cut_prompts
+from tasks.reading.rows import OnBadRows
+from tasks.records import Post
+from tasks.registry import get_task
+from tasks.run_folder import DEFAULT_ROOT
+from trlx.data.configs import ModelConfig, OptimizerConfig, SchedulerConfig, TokenizerConfig, TrainConfig, TRLConfig
+from trlx.data.limits import require_limits
+from trlx.models.loading import load_policy_tokenizer
+from trlx.trlx import max_prompt_length
+from trlx.utils.disk import require_writable
+from trlx.utils.distributed import is_main_rank
+from trlx.utils.pretrained import load_config, require_own_tokenizer, require_vocabulary
+from trlx.utils.ranges import AT_LEAST_1, require_ranges
+
+
+def _default_train() -> TrainConfig:
+    return TrainConfig(
+        seq_length=550,
+        epochs=50,
+        total_steps=100000,
+        batch_size=4,
+        checkpoint_interval=10000,
+        eval_interval=200,
+        pipeline="PromptPipeline",
+        trainer="AcceleratePPOTrainer",
+        checkpoint_dir="{root}/ckpts",
+        logging_dir="{root}/ckpts/ppo",
+        tracker="tensorboard",
+        seed=42,
+    )
+
+
+def _default_optimizer() -> OptimizerConfig:
+    return OptimizerConfig("adamw", {"lr": 5e-6, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.01})
+
+
+@dataclass
+class PolicyOptions:
+    """Options of every stage that trains a policy; a stage adds its `method` and other defaults.
+
+    Args:
+        root: the run's root folder; `{root}` in a path means it.
+        overwrite: replace what an earlier run of this stage left.
+        resume: go on from the newest whole checkpoint.
+        task: how rows of data are read; see `tasks/`.
+        data: hub id, local folder (or folder/prefix), or JSONL, JSON, CSV or Parquet files (also .gz).
+        columns: where the data call a column otherwise: our name → theirs, e.g. `--columns.summary tldr`.
+        bad_rows: stop at the first row that cannot be used, or skip such rows and count them.
+        valid_data: the same, of the evaluation prompts; null for the data above.
+        train_split: the split whose posts are prompts.
+        valid_split: the split to evaluate on while training.
+        train_limit: the first so many posts; null for all.
+        eval_limit: the first so many evaluation posts.
+        reward_model: its folder or hub id; null for root/ckpts/reward_model.
+        reward_relative: subtract the reference summary's score from the sample's.
+        reward_batch_size: texts scored at once.
+        reward_dtype: of the reward model; auto is bfloat16 on a GPU.
+        reward_device: null for the GPU after the training ranks, else the main rank's device.
+        model: the policy.
+        tokenizer: its tokenizer.
+        optimizer: of the policy.
+        scheduler: of the learning rate.
+        train: the loop.
+    """
+
+    root: str = DEFAULT_ROOT
+    overwrite: bool = False
+    resume: bool = False
+    task: str = "tldr"
+    data: str = "CarperAI/openai_summarize_tldr"
+    columns: dict[str, str] = field(default_factory=dict)
+    bad_rows: OnBadRows = "stop"
+    valid_data: str | None = None
+    train_split: str = "train"
+    valid_split: str = "valid"
+    train_limit: int | None = None
+    eval_limit: int | None = 1000
+    reward_model: str | None = None
+    reward_relative: bool = True
+    reward_batch_size: int = 32
+    reward_dtype: Literal["auto", "float32", "bfloat16", "float16"] = "float32"
+    reward_device: str | None = None
+    model: ModelConfig = field(default_factory=lambda: ModelConfig("{root}/ckpts/sft", num_layers_unfrozen=8))
+    tokenizer: TokenizerConfig = field(default_factory=lambda: TokenizerConfig("{root}/ckpts/sft"))
+    optimizer: OptimizerConfig = field(default_factory=_default_optimizer)
+    scheduler: SchedulerConfig = field(
+        default_factory=lambda: SchedulerConfig("cosine_annealing", {"T_max": 100000, "eta_min": 5e-6})
+    )
+    train: TrainConfig = field(default_factory=_default_train)
+
+    def engine_config(self) -> TRLConfig:
+        """The sections that the engine reads; of a stage, which has a method."""
+        return TRLConfig(**{item.name: getattr(self, item.name) for item in fields(TRLConfig)})
+
+
+def check_options(options: PolicyOptions, config: TRLConfig) -> None:
+    """Refuse numbers that cannot be meant and folders that cannot be written. Raises: UserError."""
+    require_ranges(options, dict.fromkeys(("train_limit", "eval_limit", "reward_batch_size"), AT_LEAST_1))
+    require_limits(config)
+    if config.model.critic_path:
+        require_start(config.model.critic_path, "--model.critic_path")
+    require_writable(config.train.checkpoint_dir, "--root or --train.checkpoint_dir")
+    require_writable(log_folder(config.train), "--root or --train.logging_dir")
+
+
+def check_policy(config: TRLConfig) -> Any:
+    """Refuse a policy whose tokenizer is another model's; returns the tokenizer. Raises: UserError."""
+    model_path, tokenizer_path = str(config.model.model_path), str(config.tokenizer.tokenizer_path)
+    tokenizer = load_policy_tokenizer(tokenizer_path)
+    require_vocabulary(load_config(model_path, "--model.model_path"), tokenizer, tokenizer_path)
+    require_own_tokenizer(model_path, tokenizer, tokenizer_path)
+    return tokenizer
+
+
+def load_prompts(
+    stage: str, options: PolicyOptions, config: TRLConfig, tokenizer: Any
+) -> tuple[list[Post], list[Post]]:
+    """The posts to train on and those to evaluate on, cut so that prompt and response fit.
+
+    Args:
+        stage: its name, to begin lines on the console with.
+
+    Raises: UserError as the task's `load_posts`, and for prompts that leave no room for a response.
+    """
+    length = max_prompt_length(config)
+    valid_data = options.valid_data or options.data
+    train = _load_split(options, options.data, options.train_split, options.train_limit, tokenizer, length)
+    valid = _load_split(options, valid_data, options.valid_split, options.eval_limit, tokenizer, length)
+    if is_main_rank() and [post.prompt for post in valid] == [post.prompt for post in train]:
+        print(f"[{stage}] evaluating on the prompts that are trained on: --valid_data names others", flush=True)
+    return train, valid
+
+
+def _load_split(
+    options: PolicyOptions, source: str, split: str, limit: int | None, tokenizer: Any, max_tokens: int
+) -> list[Post]:
+    load = get_task(options.task).load_posts
+    posts = load(source, split, limit=limit, columns=options.columns, bad_rows=options.bad_rows)
+    return cut_prompts(posts, tokenizer, max_tokens, bad_rows=options.bad_rows)
+
+
+def as_prompt(post: Post) -> dict[str, Any]:
+    """A prompt for the engine with what rewards and metrics need to know of it."""
+    return {"prompt": post.prompt, "sample_id": post.id, "reference": post.summary}
+
+
+def reward_device(given: str | None) -> str:
+    """Where the reward model goes: as given, the GPU after the training ranks, or the main rank's own device.
+
+    Raises: UserError for a device that is not here.
+    """
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if given is not None:
+        return str(existing_device(given, gpus))
+    ranks_here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if gpus == 0:
+        return "cpu"
+    return f"cuda:{ranks_here}" if gpus > ranks_here else "cuda:0"
