@@ -24,6 +24,8 @@ STAGE_FILES = (
     RUN_FILE,
     "results.json",
     "test_pairs.csv",
+    "gate.json",
+    "training_posts.npy",
     "*.safetensors",
     "model.safetensors.index.json",
     "config.json",
