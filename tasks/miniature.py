@@ -2,6 +2,7 @@
 
     python -m tasks.miniature posts --root runs/demo --seed 1      posts of every split, tokenizer, random GPT-Neo
     python -m tasks.miniature pairs --root runs/demo               preference pairs, after SFT
+    python -m tasks.miniature relabel --root runs/demo --name biased --length_bias 1    the same pairs, other labels
 
 Everything follows from the seed. The columns are those of the real data (prompt, label) and, beside them, the facts of
 the post, the situation and its slots. Left out: nothing is downloaded, and no part of it is a real person's post.
@@ -28,7 +29,8 @@ from trlx.utils.errors import UserError, run_main
 from trlx.utils.files import replacing_folder, write_text
 
 Row = dict[str, Any]
-SPLITS = ("sft_train", "sft_valid", "rm_posts", "ppo_train", "ppo_valid", "test")
+# In the order they are drawn: a new one goes to the end, or every later split would have other rows for the same seed.
+SPLITS = ("sft_train", "sft_valid", "rm_posts", "ppo_train", "ppo_valid", "test", "second_posts")
 
 
 @dataclass
@@ -44,6 +46,7 @@ class PostsOptions:
         ppo_train: posts whose prompts PPO samples from.
         ppo_valid: posts to evaluate PPO on while it trains.
         test: posts that no stage sees.
+        second_posts: posts for the preference pairs of a second reward model, which only judges.
         model: size of the tokenizer and of the random model.
         overwrite: replace `data/` and `base/` where they exist.
     """
@@ -56,6 +59,7 @@ class PostsOptions:
     ppo_train: int = 4000
     ppo_valid: int = 200
     test: int = 400
+    second_posts: int = 1000
     model: ModelSize = field(default_factory=ModelSize)
     overwrite: bool = False
 
@@ -146,8 +150,12 @@ def main(argv: list[str] | None = None) -> None:
         from tasks.miniature_pairs import PairsOptions, write_pairs
 
         write_pairs(parse_config(PairsOptions, "Write the miniature's preference pairs.", rest))
+    elif command == "relabel":
+        from tasks.miniature_labels import LabelOptions, write_labels
+
+        write_labels(parse_config(LabelOptions, "Label the miniature's pairs anew, in favour of length.", rest))
     else:
-        raise UserError("give a command: `python -m tasks.miniature posts` or `pairs` (each has --help)")
+        raise UserError("give a command: `python -m tasks.miniature posts`, `pairs` or `relabel` (each has --help)")
 
 
 if __name__ == "__main__":

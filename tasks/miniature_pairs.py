@@ -1,9 +1,9 @@
 """The miniature's preference pairs: references, edited references and samples of the SFT model, labelled by
 gold.
 
-A pair is kept when its gold scores differ clearly. In the train and valid1 files a tenth of the labels is
+A pair is kept when its gold scores differ clearly. In the train, valid1 and second files a tenth of the labels is
 turned round, as people's labels are noisy; the test file has none turned. `gold_prefers_chosen` tells the
-truth in all of them.
+truth in all of them. `second` is for a reward model that only judges: its posts are of a split of their own.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from tasks.tldr import load_posts
 from trlx.utils.errors import UserError
 
 MARGIN = 0.12  # smallest difference in gold between the two summaries of a pair
-SPLITS = ("train", "valid1", "test")
+SPLITS = ("train", "valid1", "test", "second")
 
 
 @dataclass
@@ -41,13 +41,13 @@ class PairsOptions:
     """Options of `pairs`.
 
     Args:
-        root: `data/rm_posts.jsonl` and `ckpts/sft` are read, and `data/comparisons_*.jsonl` written, below it.
+        root: `data/{rm,second}_posts.jsonl` and `ckpts/sft` are read, and `data/comparisons_*.jsonl` written, below it.
         sft: folder of the SFT model; null for `<root>/ckpts/sft`.
         seed: decides samples, edits, pairs and which labels are turned round.
         pairs_per_post: most pairs of one post.
         valid1: posts set aside for the pairs that the reward model is evaluated on while it trains.
         test: posts set aside for the pairs whose labels are free of noise.
-        noise: share of the labels turned round in train and valid1.
+        noise: share of the labels turned round, except in test.
         samples: texts sampled from the SFT model for each post.
         temperature: of that sampling.
         max_new_tokens: longest sample.
@@ -149,7 +149,7 @@ def make_pairs(
 
 
 def sample_model(
-    folder: str, posts: Sequence[Post], options: PairsOptions, progress: Callable[[int], object]
+    folder: str, posts: Sequence[Post], options: PairsOptions, seed: int, progress: Callable[[int], object]
 ) -> list[list[tuple[str, bool]]]:
     """`options.samples` texts of the model in `folder` for every post, and whether each ended."""
     import torch
@@ -157,7 +157,7 @@ def sample_model(
 
     from trlx.generation.sampling import generate_texts
 
-    set_seed(options.seed)
+    set_seed(seed)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     model.to("cuda" if torch.cuda.is_available() else "cpu")
@@ -176,15 +176,15 @@ def write_pairs(options: PairsOptions) -> None:
     if not (sft / "config.json").exists():
         raise UserError(f"no SFT model in {sft}: run SFT first, or name its folder with --sft")
     for split in SPLITS:
-        refuse_existing(data / f"comparisons_{split}.jsonl", options.overwrite)
+        refuse_existing(comparisons_file(data, split), options.overwrite)
     posts = load_posts(str(data / "rm_posts.jsonl"), "rm_posts")
+    second = load_posts(str(data / "second_posts.jsonl"), "second_posts")
     held_out = options.valid1 + options.test
     if len(posts) <= held_out:
         raise UserError(
             f"{data / 'rm_posts.jsonl'}: of its {len(posts)} posts {held_out} are held out: lower --valid1 and --test"
         )
-    with tqdm(total=len(posts) * options.samples, desc="pairs: sampling the SFT model", unit="summary") as bar:
-        samples = sample_model(str(sft), posts, options, bar.update)
+    samples = _sampled("pairs", sft, posts, options, options.seed)
     rng = random.Random(options.seed)
     bounds = {
         "valid1": (0, options.valid1, options.noise),
@@ -193,6 +193,26 @@ def write_pairs(options: PairsOptions) -> None:
     }
     for split, (start, end, noise) in bounds.items():
         rows = make_pairs(posts[start:end], samples[start:end], options.pairs_per_post, noise, rng)
-        write_jsonl(data / f"comparisons_{split}.jsonl", rows)
-        turned = sum(not row["gold_prefers_chosen"] for row in rows)
-        print(f"comparisons_{split}: {len(rows)} pairs of {end - start} posts, {turned} labels turned round")
+        _write_split(data, split, rows, end - start)
+    # Random numbers of its own, so that the files above do not depend on how many posts this one has.
+    rng = random.Random(f"{options.seed} second")
+    samples = _sampled("second pairs", sft, second, options, rng.getrandbits(31))
+    _write_split(data, "second", make_pairs(second, samples, options.pairs_per_post, options.noise, rng), len(second))
+
+
+def comparisons_file(data: Path, split: str, name: str = "") -> Path:
+    """Where the pairs of a split are; `name` distinguishes those with other labels."""
+    return data / f"comparisons_{name}{'_' if name else ''}{split}.jsonl"
+
+
+def _sampled(
+    what: str, sft: Path, posts: Sequence[Post], options: PairsOptions, seed: int
+) -> list[list[tuple[str, bool]]]:
+    with tqdm(total=len(posts) * options.samples, desc=f"{what}: sampling the SFT model", unit="summary") as bar:
+        return sample_model(str(sft), posts, options, seed, bar.update)
+
+
+def _write_split(data: Path, split: str, rows: Sequence[dict[str, Any]], posts: int) -> None:
+    write_jsonl(comparisons_file(data, split), rows)
+    turned = sum(not row["gold_prefers_chosen"] for row in rows)
+    print(f"comparisons_{split}: {len(rows)} pairs of {posts} posts, {turned} labels turned round")

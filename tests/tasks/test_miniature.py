@@ -51,6 +51,12 @@ def test_the_same_seed_gives_the_same_posts(splits: dict[str, list[Row]]) -> Non
     assert make_splits({"test": 5}, seed=4) != make_splits({"test": 5}, seed=5)
 
 
+def test_a_split_at_the_end_leaves_the_others_as_they_were(splits: dict[str, list[Row]]) -> None:
+    with_second = make_splits({**SIZES, "second_posts": 50}, seed=3)
+    assert len(with_second.pop("second_posts")) == 50 and with_second == splits
+    assert SPLITS[-1] == "second_posts"
+
+
 def test_references_vary_and_the_commonest_leaves_out_most(splits: dict[str, list[Row]]) -> None:
     gold = [gold_score(row["facts"], row["label"]) for row in splits["sft_train"]]
     assert statistics.median(gold) < 0.7 and max(gold) == 1.0

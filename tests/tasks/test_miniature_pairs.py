@@ -46,7 +46,15 @@ def test_labels_follow_gold_and_noise_turns_a_tenth() -> None:
 
 
 def test_the_command_samples_a_model_and_holds_posts_apart(tmp_path: Path) -> None:
-    sizes = {"sft_train": 300, "sft_valid": 5, "rm_posts": 20, "ppo_train": 5, "ppo_valid": 5, "test": 5}
+    sizes = {
+        "sft_train": 300,
+        "sft_valid": 5,
+        "rm_posts": 20,
+        "ppo_train": 5,
+        "ppo_valid": 5,
+        "test": 5,
+        "second_posts": 6,
+    }
     size = ModelSize(vocab_size=1500, layers=2, hidden=32, heads=2, window=16, max_positions=256)
     write_posts(PostsOptions(root=str(tmp_path / "run"), model=size, **sizes))  # type: ignore[arg-type]
     options = PairsOptions(root=str(tmp_path / "run"), valid1=5, test=5, max_new_tokens=8)
@@ -55,11 +63,27 @@ def test_the_command_samples_a_model_and_holds_posts_apart(tmp_path: Path) -> No
     shutil.copytree(tmp_path / "run" / "base", tmp_path / "run" / "ckpts" / "sft")
     write_pairs(options)
     prompts = {}
-    for split, posts in (("train", 10), ("valid1", 5), ("test", 5)):
+    for split, posts in (("train", 10), ("valid1", 5), ("test", 5), ("second", 6)):
         pairs, counts = load_pairs(str(tmp_path / "run" / "data" / "comparisons"), split)
         assert 2 * posts <= counts.total <= 3 * posts
         prompts[split] = {pair.prompt for pair in pairs}
         assert split != "test" or all(pair.extra["gold_prefers_chosen"] for pair in pairs)
-    assert not prompts["train"] & prompts["valid1"] and not prompts["train"] & prompts["test"]
+    first = prompts["train"] | prompts["valid1"] | prompts["test"]
+    assert len(first) == 20 and not first & prompts["second"]
     with pytest.raises(UserError, match=r"comparisons_train\.jsonl exists already"):
         write_pairs(options)
+
+
+def test_the_second_pairs_leave_the_others_as_they_were(tmp_path: Path) -> None:
+    """Whatever the number of second posts, the files that the first reward model is trained on keep their bytes."""
+    size = ModelSize(vocab_size=1500, layers=2, hidden=32, heads=2, window=16, max_positions=256)
+    written = []
+    for second in (3, 6):
+        root = tmp_path / str(second)
+        sizes = {"sft_train": 300, "sft_valid": 5, "rm_posts": 12, "ppo_train": 5, "ppo_valid": 5, "test": 5}
+        write_posts(PostsOptions(root=str(root), model=size, second_posts=second, **sizes))  # type: ignore[arg-type]
+        shutil.copytree(root / "base", root / "ckpts" / "sft")
+        write_pairs(PairsOptions(root=str(root), valid1=4, test=4, max_new_tokens=4))
+        files = (f"comparisons_{split}.jsonl" for split in ("train", "valid1", "test", "second"))
+        written.append([(root / "data" / name).read_bytes() for name in files])
+    assert written[0][:3] == written[1][:3] and written[1][3].startswith(written[0][3][:200])
