@@ -148,7 +148,7 @@ def permutation_p(a: Sequence[float], b: Sequence[float], *, resamples: int = RE
     """
     differences = _checked(_differences(a, b))
     differences = differences[differences != 0]
-    if differences.size == 0:
+    if differences.size < 2:  # one pair is as far apart when it is swapped
         return 1.0
     # One fixed order and direction, so that the same draws meet the same differences.
     differences = differences if math.fsum(differences) >= 0 else -differences
@@ -167,7 +167,7 @@ def permutation_p(a: Sequence[float], b: Sequence[float], *, resamples: int = RE
         result = permutation_test((signs,), distance, permutation_type="samples", batch=batch, rng=rng, **options)
     else:
         # The same test; permutation_test itself takes twenty times as long to draw its swaps.
-        def swaps(size: tuple[int, ...]) -> Array:
+        def swaps(size: tuple[int, ...]) -> Any:
             return 2.0 * rng.integers(0, 2, size, dtype=np.int8) - 1.0
 
         result = monte_carlo_test(signs, swaps, distance, batch=batch, **options)
