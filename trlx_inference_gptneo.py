@@ -1,76 +1,65 @@
-"""Judging the summarizers: SFT, PPO and any other model on the test split, greedy, by ROUGE and by the reward model.
+"""Judging the summarizers: SFT, PPO, any other model and plain baselines on the test split, greedy.
 
     python trlx_inference_gptneo.py
     python trlx_inference_gptneo.py --config configs/tiny/inference.yaml --root runs/demo
     python trlx_inference_gptneo.py --models sft,ppo,base=EleutherAI/gpt-neo-1.3B --limit 500 --batch_size 32
+    python trlx_inference_gptneo.py --resume                                after an interruption
 
-Prints the ROUGE table, the reward table and the paired differences from the baseline, and writes
-`<root>/results.json`, `<root>/metadata/results.md` and one CSV of summaries a model; all are written anew on each run.
-With two GPUs the reward model sits on the first and the policy on the second; with fewer they share, which is said. One
-policy is in memory at a time. Left out: several processes.
+By ROUGE, by the reward model, by a second one that nothing was trained against (`<root>/ckpts/second_reward_model`, where
+there is one), and by gold where the task knows it. Prints the tables and writes `<root>/report.html`, `results.json`,
+`metadata/results.md` and a CSV of summaries for each; all are written anew on each run. With two GPUs the reward models
+sit on the first and the policy on the second; with fewer they share, which is said. One policy is in memory at a time.
+Left out: several processes; policies at temperature 1 (`python -m evaluation frontier`).
 """
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import sys
+import time
 from dataclasses import dataclass, field
 from importlib import metadata
-from pathlib import Path
 from typing import Any, Literal
 
+from evaluation.report.write import write_report
 from rich.console import Console
-from transformers import PreTrainedTokenizerBase
+from torch import Tensor
 from transformers.utils import logging
 
+from evaluation.baselines import baseline_summaries, why_left_out
+from evaluation.contestants import parse_baselines, parse_models
 from evaluation.devices import Devices, choose_devices, choose_dtype
-from evaluation.judge import (
-    JudgeSettings,
-    add_kl,
-    judge,
-    kl_samples,
-    sample_rows,
-    score_references,
-)
-from evaluation.kl import SampledResponse
-from evaluation.policies import load_policy, release_memory, require_fit, require_model
-from evaluation.results import Outcome, References, Results, summarise
-from evaluation.samples import write_samples
+from evaluation.judge import Bench, JudgeSettings
+from evaluation.judges import about, about_second, reward_model_path, second_reward_model_path
+from evaluation.kl import SampledResponse, sequence_kl
+from evaluation.outputs import notes, write_outputs
+from evaluation.policies import describe, load_policy, release_memory, require_fit
+from evaluation.progress import Progress, model_facts
+from evaluation.results import Outcome, Results, summarise
 from evaluation.statistics import RESAMPLES
-from evaluation.tables import print_tables, to_markdown
+from evaluation.summaries import Writer, of_baseline
+from evaluation.tables import print_tables
 from reward_model.model import check_reward_model
 from reward_model.scorer import RewardScorer
 from tasks.encoding import cut_prompts
 from tasks.reading.rows import OnBadRows
 from tasks.records import Post
-from tasks.registry import Task, get_task
-from tasks.run_folder import DEFAULT_ROOT, MAKERS, default_under, fill_places
+from tasks.registry import get_task
+from tasks.run_folder import DEFAULT_ROOT, RunFolder, fill_places
 from tasks.text import truncate_prompt
 from trlx.utils.cli import parse_config
 from trlx.utils.disk import require_writable
 from trlx.utils.errors import UserError, run_main
-from trlx.utils.files import write_json, write_text
 from trlx.utils.pretrained import load_config, load_tokenizer, require_vocabulary
 from trlx.utils.ranges import AT_LEAST_0, AT_LEAST_1, require_ranges
 
-# Where each stage leaves its model under the root, and the command that makes it.
-STAGES = {
-    "sft": (("ckpts", "sft"), MAKERS["ckpts", "sft"]),
-    "ppo": (
-        ("ckpts", "best_checkpoint", "hf_model"),
-        "accelerate launch --config_file configs/default_accelerate_config.yaml trlx_gptneo_text_summarization.py",
-    ),
-    "reward": (("ckpts", "reward_model"), MAKERS["ckpts", "reward_model"]),
-}
 RANGES = {
     **dict.fromkeys(("limit", "batch_size", "reward_batch_size", "max_length", "max_new_tokens"), AT_LEAST_1),
     **dict.fromkeys(("kl_posts", "seed"), AT_LEAST_0),
     "resamples": AT_LEAST_1,
 }
 DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
-PACKAGES = ("torch", "transformers", "evaluate", "rouge-score", "scipy", "datasets", "tokenizers")
+PACKAGES = ("torch", "transformers", "evaluate", "rouge-score", "scipy", "statsmodels", "datasets", "tokenizers")
 
 
 @dataclass
@@ -79,9 +68,12 @@ class InferenceOptions:
 
     Args:
         root: the run's root folder; models are looked for and outputs written under it, `{root}` in a path means it.
-        models: what to judge, separated by commas: sft and ppo are found under the root, others are name=path.
+        models: what to judge, separated by commas: sft, ppo, ppo_heldout and rft are found under the root, others are
+            name=path; null for sft, ppo, and those of the other two that are there.
+        baselines: plain summaries judged like models, separated by commas: title, first_sentence, first_30_words.
         baseline: the model that the others are compared with (paired differences, KL); skipped when not judged.
         reward_model: its folder; null for root/ckpts/reward_model.
+        second_reward_model: one trained on other pairs; null for root/ckpts/second_reward_model where it is there.
         task: how rows of data are read and whether there is a gold score; see `tasks/`.
         data: hub id, local folder (or folder/prefix), or JSONL, JSON, CSV or Parquet files (also .gz).
         columns: where the data call a column otherwise: our name → theirs, e.g. `--columns.summary tldr`.
@@ -97,14 +89,17 @@ class InferenceOptions:
         reward_dtype: of the reward model, likewise.
         policy_device: null for GPU 1, else GPU 0, else the CPU.
         reward_device: null for GPU 0, else the CPU.
-        resamples: bootstrap resamples behind each 95% interval.
+        resamples: bootstrap resamples behind each 95% interval, and permutations behind each p.
         seed: of the sampling for the KL.
+        resume: go on where an interrupted evaluation stopped; nothing is done twice that still holds.
     """
 
     root: str = DEFAULT_ROOT
-    models: str = "sft,ppo"
+    models: str | None = None
+    baselines: str = "title,first_sentence,first_30_words"
     baseline: str = "sft"
     reward_model: str | None = None
+    second_reward_model: str | None = None
     task: str = "tldr"
     data: str = "CarperAI/openai_summarize_tldr"
     columns: dict[str, str] = field(default_factory=dict)
@@ -122,6 +117,19 @@ class InferenceOptions:
     reward_device: str | None = None
     resamples: int = RESAMPLES
     seed: int = 42
+    resume: bool = False
+
+    @property
+    def settings(self) -> JudgeSettings:
+        """What the judging needs of these."""
+        return JudgeSettings(
+            max_prompt_tokens=self.max_length - self.max_new_tokens,
+            max_new_tokens=self.max_new_tokens,
+            batch_size=self.batch_size,
+            kl_posts=self.kl_posts,
+            resamples=self.resamples,
+            seed=self.seed,
+        )
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -150,99 +158,68 @@ def _check(options: InferenceOptions) -> None:
         )
 
 
-def parse_models(text: str, root: str) -> dict[str, str]:
-    """`"sft,ppo,mine=path"` → {name: folder or hub id}, in the order given.
-
-    Raises: UserError for a name twice, a name without a path that is no stage, or a stage's model that is not there.
-    """
-    models: dict[str, str] = {}
-    for entry in (part.strip() for part in text.split(",") if part.strip()):
-        name, given, path = entry.partition("=")
-        if not re.fullmatch(r"[\w.-]+", name) or (given and not path):
-            raise UserError(f"--models: '{entry}' is not name or name=path")
-        if name in models:
-            raise UserError(f"--models: '{name}' is named twice")
-        if not given and name not in ("sft", "ppo"):
-            raise UserError(f"--models: '{name}' needs a path, as in {name}=FOLDER; only sft and ppo are known by name")
-        models[name] = path if given else _stage_folder(name, root)
-        require_model(name, models[name], _remedy(name) if not given else "check the path in --models")
-    if not models:
-        raise UserError("--models names no model; for example sft,ppo")
-    return models
-
-
-def _stage_folder(stage: str, root: str) -> str:
-    return str(default_under(root, None, *STAGES[stage][0]))
-
-
-def _remedy(stage: str) -> str:
-    return f"the {stage} stage writes it, `{STAGES[stage][1]}` with the same --root; or judge others with --models"
-
-
 def evaluate(options: InferenceOptions) -> tuple[Results, list[str]]:
-    """Judge every model and write everything; returns the results and a line for each file written."""
-    models = parse_models(options.models, options.root)
-    reward_path = options.reward_model or _stage_folder("reward", options.root)
-    require_model("reward", reward_path, f"`{STAGES['reward'][1]}` with the same --root makes it")
-    require_writable(Path(options.root) / "metadata", "--root")
+    """Judge every model and baseline and write everything; returns the results and a line for each file written."""
+    run = RunFolder.of(options.root)
+    models, baselines = parse_models(options.models, run), parse_baselines(options.baselines)
+    reward_path = reward_model_path(options.reward_model, run)
+    second_path = second_reward_model_path(options.second_reward_model, run)
+    require_writable(run.metadata, "--root")
     for path in models.values():
         require_vocabulary(load_config(path, "--models"), load_tokenizer(path, "--models"), path)
-    check_reward_model(reward_path)
+    for path in filter(None, (reward_path, second_path)):
+        check_reward_model(path)
+    judged_by = {
+        "reward_model": about(reward_path, run),
+        "second_reward_model": about_second(second_path, reward_path, run),
+    }
     task = get_task(options.task)
     devices = choose_devices(options.reward_device, options.policy_device)
     print(devices, flush=True)
 
-    settings = _settings(options)
     tokenizer = load_tokenizer(models.get(options.baseline) or next(iter(models.values())))
     posts = task.load_posts(
         options.data, options.split, limit=options.limit, columns=options.columns, bad_rows=options.bad_rows
     )
-    posts = cut_prompts(posts, tokenizer, settings.max_prompt_tokens, bad_rows=options.bad_rows)
-    print(f"{len(posts)} posts of {_shown(options.data, options.root)}, split {options.split}", flush=True)
+    posts = cut_prompts(posts, tokenizer, options.settings.max_prompt_tokens, bad_rows=options.bad_rows)
+    print(f"{len(posts)} posts of {run.shown(options.data)}, split {options.split}", flush=True)
 
-    scorer = RewardScorer.load(
-        reward_path,
-        devices.reward,
-        choose_dtype(options.reward_dtype, devices.reward),
-        options.max_length,
-        options.reward_batch_size,
-        truncate_prompt,
+    progress = Progress(run.metadata / ".evaluation", options.resume)
+    bench = Bench(
+        task=task,
+        scorer=load_scorer(reward_path, options, devices),
+        second=None if second_path is None else load_scorer(second_path, options, devices),
+        scorer_facts=[[model_facts(path) for path in (reward_path, second_path or "")], options.max_length],
+        progress=progress,
     )
-    references = score_references(posts, scorer, task)
-    outcomes = judge_all(models, options, posts, tokenizer, scorer, task, settings, devices)
-    results = summarise(
-        references,
-        outcomes,
-        options.baseline,
-        options.resamples,
-        run=_run_facts(options, settings, devices),
-        reward_model={"path": _shown(reward_path, options.root), **held_out(reward_path)},
-    )
-    return results, write_outputs(options.root, results, posts, references, outcomes)
+    references = bench.references(posts)
+    outcomes = judge_models(models, options, posts, tokenizer, bench, devices)
+    plain, left_out = judge_baselines(baselines, posts, tokenizer, bench)
+    facts = _run_facts(options, run, devices) | {"left_out": left_out, "reused_posts": progress.reused}
+    results = summarise(references, outcomes + plain, options.baseline, options.resamples, facts, **judged_by)
+    files = write_outputs(run, results, posts, references, outcomes + plain)
+    progress.clear()
+    return results, [f"{write_report(run.root)}  (everything on one page, for a browser)", *files]
 
 
-def _settings(options: InferenceOptions) -> JudgeSettings:
-    return JudgeSettings(
-        max_prompt_tokens=options.max_length - options.max_new_tokens,
-        max_new_tokens=options.max_new_tokens,
-        batch_size=options.batch_size,
-        kl_posts=options.kl_posts,
-        resamples=options.resamples,
-        seed=options.seed,
+def load_scorer(path: str, options: InferenceOptions, devices: Devices) -> RewardScorer:
+    """A reward model as the options want it."""
+    dtype = choose_dtype(options.reward_dtype, devices.reward)
+    return RewardScorer.load(
+        path, devices.reward, dtype, options.max_length, options.reward_batch_size, truncate_prompt
     )
 
 
-def judge_all(
+def judge_models(
     models: dict[str, str],
     options: InferenceOptions,
     posts: list[Post],
-    tokenizer: PreTrainedTokenizerBase,
-    scorer: RewardScorer,
-    task: Task,
-    settings: JudgeSettings,
+    tokenizer: Any,
+    bench: Bench,
     devices: Devices,
 ) -> list[Outcome]:
     """Outcomes in the order of `models`; the baseline is judged last, when the others' KL samples wait for it."""
+    settings, run = options.settings, RunFolder.of(options.root)
     dtype = choose_dtype(options.dtype, devices.policy)
     with_kl = options.baseline in models and options.kl_posts > 0
     outcomes: dict[str, Outcome] = {}
@@ -251,55 +228,48 @@ def judge_all(
         own = load_tokenizer(models[name])
         model = load_policy(models[name], dtype, devices.policy)
         its_posts = cut_prompts(posts, own, settings.max_prompt_tokens)
-        require_fit(name, model, own, [post.prompt for post in its_posts], settings.max_new_tokens)
-        shown = _shown(models[name], options.root)
-        outcomes[name] = judge(name, shown, model, own, its_posts, scorer, task, settings)
+        prompts = [post.prompt for post in its_posts]
+        require_fit(name, model, own, prompts, settings.max_new_tokens)
+        state = [model_facts(models[name]), str(dtype)]
+        writer = Writer(name, model, own, state, settings.max_new_tokens, settings.batch_size, bench.progress)
+        began = time.perf_counter()
+        written = writer.greedy(prompts)
+        facts = {**describe(model), "generation_seconds": round(time.perf_counter() - began, 2)}
+        outcomes[name] = bench.measure(name, run.shown(models[name]), "model", its_posts, written, facts)
         if with_kl and name != options.baseline:
             if own.get_vocab() == tokenizer.get_vocab():
-                waiting[name] = kl_samples(name, model, own, its_posts, settings)
+                waiting[name] = writer.samples(prompts[: settings.kl_posts], settings.seed)
             else:
                 print(f"{name}: no KL, its vocabulary is not that of {options.baseline}", flush=True)
         if name == options.baseline:
             for other, samples in waiting.items():
-                add_kl(outcomes[other], samples, model, settings)
-        del model
+                theirs: list[Tensor] = writer.logprobs_of(other, samples)
+                outcomes[other].kl = sequence_kl(samples, theirs, settings.resamples)
+        del model, writer
         release_memory()
     return [outcomes[name] for name in models]
 
 
-def held_out(reward_path: str) -> dict[str, Any]:
-    """What the reward model's own stage measured on its test pairs; empty when it left no results.json."""
-    path = Path(reward_path) / "results.json"
-    if not path.is_file():
-        return {}
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path}: not JSON ({error}): train the reward model anew or delete it") from error
-    if not isinstance(found, dict):
-        raise UserError(f"{path}: holds no JSON object: train the reward model anew or delete it")
-    return {"held_out": found}
+def judge_baselines(
+    names: list[str], posts: list[Post], tokenizer: Any, bench: Bench
+) -> tuple[list[Outcome], list[str]]:
+    """Outcomes of the baselines, and a line for each that does not exist for every post."""
+    outcomes, left_out = [], []
+    for name in names:
+        texts = baseline_summaries(name, [post.prompt for post in posts])
+        if reason := why_left_out(name, texts):
+            left_out.append(reason)
+            continue
+        written = of_baseline([text or "" for text in texts], tokenizer)
+        outcomes.append(bench.measure(name, "", "baseline", posts, written, {}))
+    return outcomes, left_out
 
 
-def notes(results: Results) -> list[str]:
-    """Lines beside the tables: the reward model's held-out accuracy and the missing baseline, where there is either."""
-    lines = []
-    test = results.reward_model.get("held_out", {}).get("test", {})
-    if "accuracy" in test:
-        noise_free = test.get("accuracy_noise_free")
-        lines.append(
-            f"Reward model: accuracy {test['accuracy']:.3f} on {test.get('pairs', 'its')} held-out pairs"
-            + (f", {noise_free:.3f} against noise-free labels" if noise_free is not None else "")
-        )
-    if results.baseline not in {model.name for model in results.models}:
-        lines.append(f"No differences and no KL: the baseline '{results.baseline}' is not among --models")
-    return lines
-
-
-def _run_facts(options: InferenceOptions, settings: JudgeSettings, devices: Devices) -> dict[str, Any]:
+def _run_facts(options: InferenceOptions, run: RunFolder, devices: Devices) -> dict[str, Any]:
+    settings = options.settings
     return {
         "task": options.task,
-        "data": _shown(options.data, options.root),
+        "data": run.shown(options.data),
         "split": options.split,
         "limit": options.limit,
         "decoding": settings.gen_kwargs,
@@ -317,29 +287,6 @@ def _run_facts(options: InferenceOptions, settings: JudgeSettings, devices: Devi
             **{name: metadata.version(name) for name in PACKAGES},
         },
     }
-
-
-def _shown(path: str, root: str) -> str:
-    """A path under the root without the root, so that results can be moved and compared."""
-    full, top = Path(path).resolve(), Path(root).resolve()
-    return full.relative_to(top).as_posix() if full.exists() and full.is_relative_to(top) else path
-
-
-def write_outputs(
-    root: str, results: Results, posts: list[Post], references: References, outcomes: list[Outcome]
-) -> list[str]:
-    """results.json, results.md and the CSVs; returns a line for each."""
-    folder = Path(root).resolve() / "metadata"
-    lines = []
-    for outcome in outcomes:
-        path = folder / f"{outcome.name}_with_reward_scores_sample.csv"
-        write_samples(path, sample_rows(posts, references, outcome))
-        lines.append(f"{path}  (every summary of {outcome.name} with its scores)")
-    markdown = folder / "results.md"
-    write_text(markdown, to_markdown(results, notes(results)))
-    summary = Path(root).resolve() / "results.json"
-    write_json(summary, results.to_json())
-    return [f"{summary}  (all numbers)", f"{markdown}  (the tables)", *lines]
 
 
 if __name__ == "__main__":

@@ -1,29 +1,29 @@
-"""One model judged on a list of posts: greedy summaries, their reward, ROUGE and gold score, samples for the KL.
+"""One summarizer judged on a list of posts: what its summaries are worth to the reward models, to ROUGE and to gold.
 
-The reward model sees what the policy wrote and the prompt it read, as in PPO: prompts are cut once and used by all
-models, references are scored once, and a response without EOS gets none. Left out: sampling several summaries a post.
+A reward model sees what the policy wrote and the prompt it read, as in PPO: prompts are cut once and used by all
+models, references are scored once, and a response without EOS gets none. Summaries, rewards and samples go through
+`Progress`, chunk by chunk, so that an interrupted evaluation goes on where it was. Left out: several summaries a post
+(`evaluation.frontier` samples them).
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tqdm import tqdm
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from evaluation.kl import SampledResponse, kl_to_reference, sample_responses
-from evaluation.policies import describe
+from evaluation.degeneration import faults
+from evaluation.progress import Progress, digest
 from evaluation.results import Outcome, References
 from evaluation.rouge_scores import rouge_f1
 from evaluation.samples import SampleRow
+from evaluation.summaries import Summaries
 from reward_model.scorer import RewardScorer
 from tasks.records import Post
 from tasks.registry import Task
-from tasks.text import response_text
-from trlx.generation.sampling import generate_texts
+from tasks.text import response_text, split_prompt, title_of
 
 # The scorer sorts what it is given by length; a few hundred texts are enough for that and keep the bar moving.
 _SCORED_AT_ONCE = 512
@@ -45,31 +45,74 @@ class JudgeSettings:
         return {"max_new_tokens": self.max_new_tokens, "do_sample": False}
 
 
-def score_references(posts: Sequence[Post], scorer: RewardScorer, task: Task) -> References:
-    """Reward and, where the task knows it, gold score of the reference summaries."""
-    responses = [response_text(post.summary) for post in posts]
-    rewards = scored(scorer, posts, responses, None, "scoring the ground truth")
-    summaries = [post.summary for post in posts]
-    return References(rewards, gold_scores(task, posts, summaries, [True] * len(posts)))
+@dataclass(frozen=True)
+class Bench:
+    """What every summarizer is measured with.
 
+    Args:
+        scorer: the reward model of the run. second: one that nothing was trained against, or None.
+        scorer_facts: what tells their states, JSON-able; work done with others is done again.
+    """
 
-def scored(
-    scorer: RewardScorer,
-    posts: Sequence[Post],
-    responses: Sequence[str],
-    ended: Sequence[bool] | None,
-    description: str,
-) -> list[float]:
-    """Rewards of responses (as written, leading space included), one a post."""
-    ended = [True] * len(posts) if ended is None else ended
-    rewards: list[float] = []
-    with _bar(len(posts), description) as bar:
-        for start in range(0, len(posts), _SCORED_AT_ONCE):
-            part = slice(start, start + _SCORED_AT_ONCE)
-            prompts = [post.prompt for post in posts[part]]
-            rewards += scorer.score(prompts, responses[part], ended[part])
-            bar.update(len(prompts))
-    return rewards
+    task: Task
+    scorer: RewardScorer
+    second: RewardScorer | None
+    scorer_facts: Any
+    progress: Progress
+
+    def references(self, posts: Sequence[Post]) -> References:
+        """Rewards and, where the task knows it, gold score of the reference summaries."""
+        summaries = [post.summary for post in posts]
+        written = Summaries([response_text(text) for text in summaries], [True] * len(posts), [])
+        return References(
+            rewards=self._rewards("references", self.scorer, posts, written),
+            words=[len(text.split()) for text in summaries],
+            second=self._second_rewards("references", posts, written),
+            gold=gold_scores(self.task, posts, summaries, written.ended),
+        )
+
+    def measure(
+        self, name: str, path: str, kind: str, posts: Sequence[Post], written: Summaries, about: dict[str, Any]
+    ) -> Outcome:
+        """Everything about the summaries of one model or baseline; `posts` as it read them."""
+        predictions = [text.strip() for text in written.texts]
+        references = [post.summary for post in posts]
+        return Outcome(
+            name=name,
+            path=path,
+            kind=kind,
+            predictions=predictions,
+            ended=list(written.ended),
+            tokens=list(written.tokens),
+            rewards=self._rewards(name, self.scorer, posts, written),
+            second=self._second_rewards(name, posts, written),
+            rouge=rouge_f1(predictions, references),
+            rouge_stemmed=rouge_f1(predictions, references, use_stemmer=True),
+            gold=gold_scores(self.task, posts, predictions, written.ended),
+            faults=[
+                faults(text, ended, split_prompt(post.prompt)[1], title_of(post.prompt))
+                for text, ended, post in zip(predictions, written.ended, posts, strict=True)
+            ],
+            about=about,
+        )
+
+    def _second_rewards(self, name: str, posts: Sequence[Post], written: Summaries) -> list[float] | None:
+        return None if self.second is None else self._rewards(f"{name}_second", self.second, posts, written)
+
+    def _rewards(self, name: str, scorer: RewardScorer, posts: Sequence[Post], written: Summaries) -> list[float]:
+        """One reward a post, from responses as written."""
+        texts = [[post.prompt, text] for post, text in zip(posts, written.texts, strict=True)]
+
+        def score(_: int, rows: Sequence[int]) -> list[float]:
+            prompts, responses = zip(*(texts[i] for i in rows), strict=True)
+            return scorer.score(prompts, responses, [written.ended[i] for i in rows])
+
+        depends_on = [self.scorer_facts, digest(texts), list(written.ended)]
+        chunks = [
+            range(start, min(start + _SCORED_AT_ONCE, len(posts))) for start in range(0, len(posts), _SCORED_AT_ONCE)
+        ]
+        with tqdm(total=len(posts), desc=f"{name}: scoring", unit="post") as bar:
+            return self.progress.complete(f"{name}_rewards", depends_on, chunks, score, bar.update)
 
 
 def gold_scores(
@@ -84,74 +127,8 @@ def gold_scores(
     ]
 
 
-def judge(
-    name: str,
-    path: str,
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    posts: Sequence[Post],
-    scorer: RewardScorer,
-    task: Task,
-    settings: JudgeSettings,
-) -> Outcome:
-    """Greedy summaries of every post and what they are worth; `posts` are cut already."""
-    began = time.perf_counter()
-    with _bar(len(posts), f"{name}: generating") as bar:
-        made = generate_texts(
-            model,
-            tokenizer,
-            [post.prompt for post in posts],
-            settings.gen_kwargs,
-            settings.batch_size,
-            bar.update,
-        )
-    seconds = time.perf_counter() - began
-    ended = [one.ended for one in made]
-    predictions = [one.text.strip() for one in made]
-    return Outcome(
-        name=name,
-        path=path,
-        predictions=predictions,
-        ended=ended,
-        tokens=[one.tokens for one in made],
-        rewards=scored(scorer, posts, [one.text for one in made], ended, f"{name}: scoring"),
-        rouge=rouge_f1(predictions, [post.summary for post in posts]),
-        gold=gold_scores(task, posts, predictions, ended),
-        about={**describe(model), "generation_seconds": round(seconds, 2)},
-    )
-
-
-def kl_samples(
-    name: str,
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    posts: Sequence[Post],
-    settings: JudgeSettings,
-) -> list[SampledResponse]:
-    """What `add_kl` needs of a model, kept so that the model itself can be let go."""
-    prompts = [post.prompt for post in posts[: settings.kl_posts]]
-    with _bar(len(prompts), f"{name}: sampling for the KL") as bar:
-        return sample_responses(
-            model,
-            tokenizer,
-            prompts,
-            settings.max_new_tokens,
-            settings.batch_size,
-            settings.seed,
-            bar.update,
-        )
-
-
-def add_kl(
-    outcome: Outcome, samples: Sequence[SampledResponse], baseline: PreTrainedModel, settings: JudgeSettings
-) -> None:
-    """Put KL(outcome's model ‖ baseline) into the outcome."""
-    with _bar(len(samples), f"{outcome.name}: KL to the baseline") as bar:
-        outcome.kl = kl_to_reference(samples, baseline, settings.batch_size, settings.resamples, bar.update)
-
-
 def sample_rows(posts: Sequence[Post], references: References, outcome: Outcome) -> list[SampleRow]:
-    """The CSV rows of one model."""
+    """The CSV rows of one summarizer."""
     return [
         SampleRow(
             pred=outcome.predictions[i],
@@ -166,10 +143,13 @@ def sample_rows(posts: Sequence[Post], references: References, outcome: Outcome)
             gold_truth=references.gold[i] if references.gold else None,
             id=post.id,
             ended=outcome.ended[i],
+            tokens=outcome.tokens[i],
+            faults=" ".join(outcome.faults[i].names),
+            rouge1_stemmed=outcome.rouge_stemmed["rouge1"][i],
+            rouge2_stemmed=outcome.rouge_stemmed["rouge2"][i],
+            rougeL_stemmed=outcome.rouge_stemmed["rougeL"][i],
+            second_pred=outcome.second[i] if outcome.second else None,
+            second_truth=references.second[i] if references.second else None,
         )
         for i, post in enumerate(posts)
     ]
-
-
-def _bar(total: int, description: str) -> tqdm:
-    return tqdm(total=total, desc=description, unit="post")

@@ -1,7 +1,7 @@
 """From per-sample outcomes to the numbers of the tables: what `results.json` holds.
 
 An `Outcome` keeps one value a post for everything measured; `summarise` turns outcomes into means with intervals.
-Left out: reading the file back into these classes (a report reads the JSON).
+Left out: reading the file back into these classes (the report shows the tables that the JSON carries).
 """
 
 from __future__ import annotations
@@ -10,30 +10,49 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from evaluation.degeneration import Faults, fault_shares
 from evaluation.kl import SequenceKL
-from evaluation.rouge_scores import ROUGE_TYPES, USE_AGGREGATOR, USE_STEMMER, rouge_average
-from evaluation.statistics import LEVEL, SEED, Interval, mean_interval, paired_difference
+from evaluation.rouge_scores import ROUGE_TYPES, USE_AGGREGATOR, rouge_average
+from evaluation.statistics import (
+    LEVEL,
+    SEED,
+    Difference,
+    Interval,
+    compare,
+    mean_interval,
+    mean_intervals,
+    paired_difference,
+)
+from evaluation.win_rates import Preference, Side, compare_sides
+
+FORMAT = 2  # of results.json
 
 
 @dataclass(frozen=True)
 class References:
-    """The ground truth's scores on n posts; gold is None where the task has no gold score."""
+    """The ground truth's scores on n posts; None without a second reward model, and where the task has no gold."""
 
     rewards: list[float]
+    words: list[int]  # of each reference
+    second: list[float] | None = None
     gold: list[float] | None = None
 
 
 @dataclass
 class Outcome:
-    """What one model did on n posts, one entry a post in every list."""
+    """What one summarizer did on n posts, one entry a post in every list."""
 
     name: str
-    path: str
+    path: str  # of a model; empty for a baseline
+    kind: str  # "model" or "baseline"
     predictions: list[str]  # as written, without outer white space and EOS
     ended: list[bool]  # True = EOS within the limit
     tokens: list[int]  # response tokens, EOS included
     rewards: list[float]
-    rouge: dict[str, list[float]]
+    rouge: dict[str, list[float]]  # F1 by type, no stemmer
+    rouge_stemmed: dict[str, list[float]]
+    faults: list[Faults]
+    second: list[float] | None = None  # rewards of the second reward model
     gold: list[float] | None = None
     kl: SequenceKL | None = None  # to the baseline
     about: dict[str, Any] = field(default_factory=dict)  # size, config, seconds
@@ -41,21 +60,26 @@ class Outcome:
 
 @dataclass(frozen=True)
 class ModelSummary:
-    """Means of one model with their intervals; reward_delta is against the ground truth, post by post."""
+    """Means of one summarizer with their intervals; *_delta are against the ground truth, post by post."""
 
     name: str
     path: str
+    kind: str
     rouge1: Interval
     rouge2: Interval
     rougeL: Interval
     rouge_average: Interval
+    rouge_stemmed: dict[str, Interval]
     reward: Interval
     reward_delta: Interval
+    second_reward: Interval | None
+    second_reward_delta: Interval | None
     gold: Interval | None
     gold_delta: Interval | None
     kl: SequenceKL | None
     response_tokens: Interval
     share_without_eos: float
+    faults: dict[str, Interval]  # share of the summaries that have each
     about: dict[str, Any]
 
 
@@ -65,16 +89,19 @@ class Results:
 
     posts: int
     ground_truth_reward: Interval
+    ground_truth_second: Interval | None
     ground_truth_gold: Interval | None
     models: list[ModelSummary]
     baseline: str
-    differences: dict[str, dict[str, Interval]]
+    differences: dict[str, dict[str, Difference]]
+    preferences: list[Preference]
     run: dict[str, Any]  # task, data, split, decoding, devices, versions, seeds
     reward_model: dict[str, Any]
+    second_reward_model: dict[str, Any]
 
     def to_json(self) -> dict[str, Any]:
         """Plain lists, dicts and numbers; models keyed by name."""
-        plain = asdict(self)
+        plain: dict[str, Any] = {"format": FORMAT} | asdict(self)
         plain["models"] = {model.pop("name"): model for model in plain["models"]}
         plain["intervals"] = {
             "level": LEVEL,
@@ -82,7 +109,7 @@ class Results:
             "resamples": self.run.get("resamples"),
             "seed": SEED,
         }
-        plain["rouge"] = {"value": "F1", "use_stemmer": USE_STEMMER, "use_aggregator": USE_AGGREGATOR}
+        plain["rouge"] = {"value": "F1", "use_stemmer": "rouge_stemmed only", "use_aggregator": USE_AGGREGATOR}
         return plain
 
 
@@ -93,49 +120,84 @@ def summarise(
     resamples: int,
     run: dict[str, Any],
     reward_model: dict[str, Any],
+    second_reward_model: dict[str, Any],
 ) -> Results:
     """Means, intervals, and each model's paired differences from the model called `baseline`.
 
     Every list of every outcome must be in the order of the same posts.
     """
     by_name = {outcome.name: outcome for outcome in outcomes}
+    compared = [one for one in outcomes if one.kind == "model" and baseline in by_name and one.name != baseline]
     return Results(
         posts=len(references.rewards),
         ground_truth_reward=mean_interval(references.rewards, resamples=resamples),
+        ground_truth_second=_maybe_mean(references.second, resamples),
         ground_truth_gold=_maybe_mean(references.gold, resamples),
         models=[_summary(outcome, references, resamples) for outcome in outcomes],
         baseline=baseline,
-        differences={
-            outcome.name: _differences(outcome, by_name[baseline], resamples)
-            for outcome in outcomes
-            if baseline in by_name and outcome.name != baseline
-        },
+        differences={one.name: _differences(one, by_name[baseline], resamples) for one in compared},
+        preferences=_preferences(references, outcomes, by_name.get(baseline)),
         run=run,
         reward_model=reward_model,
+        second_reward_model=second_reward_model,
     )
 
 
-def _maybe_mean(values: list[float] | None, resamples: int) -> Interval | None:
+def _preferences(references: References, outcomes: Sequence[Outcome], baseline: Outcome | None) -> list[Preference]:
+    """Everyone against the references, and the other models against the baseline."""
+    sides = [_side(outcome) for outcome in outcomes]
+    models = [outcome.name for outcome in outcomes if outcome.kind == "model"]
+    truth = Side("reference", _by_judge(references.rewards, references.second, references.gold), references.words)
+    found = compare_sides(sides, truth, models)
+    if baseline is None:
+        return found
+    others = [side for side in sides if side.name in models and side.name != baseline.name]
+    return found + compare_sides(others, _side(baseline), models)
+
+
+def _side(outcome: Outcome) -> Side:
+    words = [len(text.split()) for text in outcome.predictions]
+    return Side(outcome.name, _by_judge(outcome.rewards, outcome.second, outcome.gold), words)
+
+
+def _by_judge(
+    rewards: Sequence[float], second: Sequence[float] | None, gold: Sequence[float] | None
+) -> dict[str, Sequence[float]]:
+    known = {"reward model": rewards, "second reward model": second, "gold": gold}
+    return {judge: scores for judge, scores in known.items() if scores is not None}
+
+
+def _maybe_mean(values: Sequence[float] | None, resamples: int) -> Interval | None:
     return None if values is None else mean_interval(values, resamples=resamples)
 
 
+def _maybe_delta(values: Sequence[float] | None, truth: Sequence[float] | None, resamples: int) -> Interval | None:
+    return None if values is None or truth is None else paired_difference(values, truth, resamples=resamples)
+
+
 def _summary(outcome: Outcome, references: References, resamples: int) -> ModelSummary:
-    rouge = {name: mean_interval(outcome.rouge[name], resamples=resamples) for name in ROUGE_TYPES}
-    has_gold = outcome.gold is not None and references.gold is not None
+    means = mean_intervals(measures(outcome), resamples=resamples)
+    stemmed = mean_intervals(outcome.rouge_stemmed, resamples=resamples)
+    count = len(outcome.ended)
     return ModelSummary(
         name=outcome.name,
         path=outcome.path,
-        **rouge,
-        rouge_average=mean_interval(rouge_average(outcome.rouge), resamples=resamples),
-        reward=mean_interval(outcome.rewards, resamples=resamples),
+        kind=outcome.kind,
+        rouge1=means["rouge1"],
+        rouge2=means["rouge2"],
+        rougeL=means["rougeL"],
+        rouge_average=means["rouge_average"],
+        rouge_stemmed=stemmed,
+        reward=means["reward"],
         reward_delta=paired_difference(outcome.rewards, references.rewards, resamples=resamples),
-        gold=_maybe_mean(outcome.gold, resamples),
-        gold_delta=paired_difference(outcome.gold or [], references.gold or [], resamples=resamples)
-        if has_gold
-        else None,
+        second_reward=means.get("second_reward"),
+        second_reward_delta=_maybe_delta(outcome.second, references.second, resamples),
+        gold=means.get("gold"),
+        gold_delta=_maybe_delta(outcome.gold, references.gold, resamples),
         kl=outcome.kl,
-        response_tokens=mean_interval(outcome.tokens, resamples=resamples),
-        share_without_eos=1.0 - sum(outcome.ended) / len(outcome.ended),
+        response_tokens=means["response_tokens"],
+        share_without_eos=1.0 - sum(outcome.ended) / count,
+        faults=fault_shares(outcome.faults),
         about=outcome.about,
     )
 
@@ -143,6 +205,8 @@ def _summary(outcome: Outcome, references: References, resamples: int) -> ModelS
 def measures(outcome: Outcome) -> dict[str, Sequence[float]]:
     """Everything that is measured post by post, by name, in the order of the tables."""
     found: dict[str, Sequence[float]] = {"reward": outcome.rewards}
+    if outcome.second is not None:
+        found["second_reward"] = outcome.second
     if outcome.gold is not None:
         found["gold"] = outcome.gold
     found.update({name: outcome.rouge[name] for name in ROUGE_TYPES})
@@ -151,10 +215,10 @@ def measures(outcome: Outcome) -> dict[str, Sequence[float]]:
     return found
 
 
-def _differences(outcome: Outcome, baseline: Outcome, resamples: int) -> dict[str, Interval]:
+def _differences(outcome: Outcome, baseline: Outcome, resamples: int) -> dict[str, Difference]:
     theirs = measures(baseline)
     return {
-        name: paired_difference(values, theirs[name], resamples=resamples)
+        name: compare(values, theirs[name], resamples=resamples)
         for name, values in measures(outcome).items()
         if name in theirs
     }

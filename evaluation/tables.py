@@ -1,7 +1,8 @@
 """The tables of an evaluation, for the console (rich) and as Markdown; the JSON is `Results.to_json`.
 
 ROUGE and reward tables have the columns of the summarization-RLHF example this project reproduces, with 95% intervals
-in the cells; further columns (gold score, KL) follow on the right where they are known.
+in the cells; further columns (gold score, KL) follow on the right where they are known. Baselines have rows as models
+have.
 """
 
 from __future__ import annotations
@@ -13,11 +14,14 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from evaluation.degeneration import FAULTS
 from evaluation.results import ModelSummary, Results
-from evaluation.statistics import Interval
+from evaluation.statistics import Difference, Interval
+from evaluation.win_rates import Preference
 
 _NAMES = {
     "reward": "Reward",
+    "second_reward": "Second reward",
     "gold": "Gold score",
     "rouge1": "Rouge-1",
     "rouge2": "Rouge-2",
@@ -25,6 +29,21 @@ _NAMES = {
     "rouge_average": "Rouge average",
     "response_tokens": "Response tokens",
 }
+_LABELS = {
+    "sft": "SFT",
+    "ppo": "PPO",
+    "ppo_heldout": "PPO-held",
+    "rft": "RFT",
+    "title": "Title",
+    "first_sentence": "Lead-1",
+    "first_30_words": "Lead-30",
+}
+_EXPLAINED = {
+    "ppo_heldout": "PPO-held: PPO's best checkpoint by the score held out",
+    "first_sentence": "Lead-1: the post's first sentence",
+    "first_30_words": "Lead-30: its first 30 words",
+}
+_JUDGES = {"reward model": "reward", "second reward model": "second"}
 
 
 @dataclass(frozen=True)
@@ -50,11 +69,14 @@ class Table:
         """To the terminal; an interval goes on a line of its own, so that five columns fit in 80 characters."""
         if self.above:
             console.print(Text(self.above))
-        rich = RichTable(title=Text(self.title), caption=Text(self.caption), caption_justify="left")
+        rich = RichTable(title=Text(self.title), caption=Text(self.caption), caption_justify="left", pad_edge=False)
+        rows = [[cell.replace(" [", "\n[") for cell in row] for row in self.rows]
         for number, name in enumerate(self.header):
-            rich.add_column(Text(name), justify="left" if number == 0 else "right")
-        for row in self.rows:
-            rich.add_row(*(Text(cell.replace(" [", "\n[")) for cell in row))
+            # No interval may be broken in two: names and headers give way.
+            widest = max((len(line) for row in rows for line in row[number].split("\n")), default=0) if number else None
+            rich.add_column(Text(name), justify="left" if number == 0 else "right", min_width=widest)
+        for row in rows:
+            rich.add_row(*map(Text, row))
         console.print(rich)
 
 
@@ -63,8 +85,8 @@ def _bars(cells: Sequence[str]) -> str:
 
 
 def label(name: str) -> str:
-    """SFT and PPO in capitals, any other model's name as it was given."""
-    return name.upper() if name in ("sft", "ppo") else name
+    """SFT, PPO and RFT in capitals, a baseline as words, any other model's name as it was given."""
+    return _LABELS.get(name, name)
 
 
 def number(value: Interval | None, digits: int = 3, signed: bool = False) -> str:
@@ -79,10 +101,13 @@ def number(value: Interval | None, digits: int = 3, signed: bool = False) -> str
 
 
 def all_tables(results: Results) -> list[Table]:
-    """ROUGE, reward, the differences from the baseline (when there are two models), and lengths."""
-    tables = [rouge_table(results), reward_table(results)]
+    """In the order of the console: ROUGE, rewards, win rates, differences from the baseline, faults."""
+    tables = [rouge_table(results), stemmed_table(results), reward_table(results)]
+    if results.ground_truth_second:
+        tables.append(second_reward_table(results))
+    tables += [win_table(results, against) for against in dict.fromkeys(row.against for row in results.preferences)]
     tables += [difference_table(results, name) for name in results.differences]
-    return [*tables, length_table(results)]
+    return [*tables, fault_table(results)]
 
 
 def rouge_table(results: Results) -> Table:
@@ -96,7 +121,19 @@ def rouge_table(results: Results) -> Table:
         title="ROUGE scores",
         header=["Model", "Rouge-1", "Rouge-2", "Rouge-L", "Average"],
         rows=[row(model) for model in results.models],
-        caption=f"F1; mean over {_conditions(results)}; stemmer off, aggregator off. {_INTERVALS}",
+        caption=f"F1; mean over {_conditions(results)}; stemmer off, aggregator off. {_INTERVALS}{_names(results)}",
+    )
+
+
+def stemmed_table(results: Results) -> Table:
+    """| Model | Rouge-1 | Rouge-2 | Rouge-L |, words reduced to their stems before they are compared."""
+    return Table(
+        title="ROUGE scores, stemmed",
+        header=["Model", "Rouge-1", "Rouge-2", "Rouge-L"],
+        rows=[
+            [label(model.name), *(number(value) for value in model.rouge_stemmed.values())] for model in results.models
+        ],
+        caption=f"F1; mean over {_conditions(results)}; Porter's stemmer on. {_INTERVALS}",
     )
 
 
@@ -125,10 +162,47 @@ def reward_table(results: Results) -> Table:
     )
 
 
+def second_reward_table(results: Results) -> Table:
+    """| Model | Second reward | Δ |: the judge that nothing was trained against."""
+    return Table(
+        title="Second reward model",
+        header=["Model", "Second Reward", "Second Reward Δ"],
+        rows=[
+            [label(model.name), number(model.second_reward), number(model.second_reward_delta, signed=True)]
+            for model in results.models
+        ],
+        caption=f"Never trained against. Mean over {_conditions(results)}. Δ: against the ground truth. {_INTERVALS}",
+        above=f"Ground truth mean second reward: {number(results.ground_truth_second)}.",
+    )
+
+
+def win_table(results: Results, against: str) -> Table:
+    """| Model | Judge | Win / tie / loss | Rate | At equal length |"""
+
+    def row(one: Preference) -> list[str]:
+        shares = " / ".join(f"{100 * share:.0f}" for share in (one.win, one.tie, one.loss))
+        return [
+            label(one.model),
+            _JUDGES.get(one.judge, one.judge),
+            f"{shares} %",
+            number(one.rate),
+            number(one.length_controlled),
+        ]
+
+    return Table(
+        title=f"Win rates against the {against}" if against == "reference" else f"Win rates against {label(against)}",
+        header=["Model", "Judge", "Win / tie / loss", "Rate", "Equal length"],
+        rows=[row(one) for one in results.preferences if one.against == against],
+        caption=f"Share of {_conditions(results)}; in the rate a tie counts half. Equal length: logistic regression on "
+        f"policy and log length ratio in words, at ratio 1; a dash where "
+        f"hardly any post has summaries of like length. {_INTERVALS}",
+    )
+
+
 def _kl(model: ModelSummary, baseline: str) -> str:
     if model.name == baseline:
         return "0"
-    return number(model.kl.k1, digits=2) if model.kl else "–"
+    return number(model.kl.k1 if model.kl else None, digits=2)
 
 
 def _kl_caption(results: Results) -> str:
@@ -141,32 +215,49 @@ def _kl_caption(results: Results) -> str:
 
 
 def difference_table(results: Results, name: str) -> Table:
-    """| Measure | Difference | 95% interval | Above zero |, model − baseline."""
+    """| Measure | Difference | 95% interval | p |, model − baseline."""
 
-    def row(measure: str, value: Interval) -> list[str]:
+    def row(measure: str, value: Difference) -> list[str]:
         digits = 1 if measure == "response_tokens" else 3
         mean, _, interval = number(value, digits, signed=True).partition(" ")
-        return [_NAMES[measure], mean, interval or "–", "yes" if value.above_zero else "no"]
+        return [_NAMES[measure], mean, interval or "–", p_value(value.p)]
 
     return Table(
         title=f"{label(name)} − {label(results.baseline)}",
-        header=["Measure", "Difference", "95% interval", "Above zero"],
+        header=["Measure", "Difference", "95% interval", "p"],
         rows=[row(measure, value) for measure, value in results.differences[name].items()],
-        caption=f"Paired by post; mean over {_conditions(results)}. {_INTERVALS}",
+        caption=f"Paired by post; mean over {_conditions(results)}. {_INTERVALS} p: two-sided permutation test, signs "
+        "of the differences turned at random.",
     )
 
 
-def length_table(results: Results) -> Table:
-    """| Model | Response tokens | Without EOS |"""
+def p_value(value: float) -> str:
+    """Three digits, and no more precision than the permutations give."""
+    return f"{value:.3f}" if value >= 0.001 else "<0.001"
+
+
+def fault_table(results: Results) -> Table:
+    """| Model | Response tokens | Empty | No EOS | Repeats | Copied lead | Copied title |"""
+
+    def row(model: ModelSummary) -> list[str]:
+        shares = [f"{100 * share.mean:.1f}%" for share in model.faults.values()]
+        return [label(model.name), number(model.response_tokens, digits=1), *shares]
+
+    names = [name.replace("_", " ").capitalize().replace("eos", "EOS") for name in FAULTS]
     return Table(
-        title="Lengths",
-        header=["Model", "Response tokens", "Without EOS"],
-        rows=[
-            [label(model.name), number(model.response_tokens, digits=1), f"{model.share_without_eos:.1%}"]
-            for model in results.models
-        ],
-        caption=f"Tokens with EOS, mean over {_conditions(results)}; without EOS: cut at the limit.",
+        title="Lengths and degenerate outputs",
+        header=["Model", "Response tokens", *names],
+        rows=[row(model) for model in results.models],
+        caption=f"Tokens with EOS, mean over {_conditions(results)}. No EOS: cut at the limit. Repeats: a run of four "
+        "words three times, or a sentence twice. Copied: word for word from the start of the post, or its title. "
+        "Intervals of the shares are in results.json.",
     )
+
+
+def _names(results: Results) -> str:
+    """What the names of this run's rows stand for."""
+    said = [_EXPLAINED[model.name] for model in results.models if model.name in _EXPLAINED]
+    return "".join(f" {text}." for text in said)
 
 
 def _conditions(results: Results) -> str:

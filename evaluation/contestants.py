@@ -1,0 +1,74 @@
+"""Who is judged: models by name under a run's root or by path, and baselines by name."""
+
+from __future__ import annotations
+
+import re
+
+from evaluation.baselines import BASELINES
+from evaluation.policies import require_model
+from tasks.run_folder import MAKERS, RunFolder
+from trlx.utils.errors import UserError, nearest
+
+ALWAYS = ("sft", "ppo")  # judged unless others are asked for
+WHERE_THERE = ("ppo_heldout", "rft")  # and these where a stage has written them
+_PPO = "accelerate launch --config_file configs/default_accelerate_config.yaml trlx_gptneo_text_summarization.py"
+_COMMANDS = {
+    "sft": MAKERS["ckpts", "sft"],
+    "ppo": _PPO,
+    "ppo_heldout": f"{_PPO}` with its monitor on, `--monitor auto",
+    "rft": MAKERS["ckpts", "rft", "best_checkpoint", "hf_model"],
+}
+
+
+def stage_folders(run: RunFolder) -> dict[str, str]:
+    """Name → folder of the models that stages write."""
+    folders = {"sft": run.sft, "ppo": run.best_policy, "ppo_heldout": run.best_heldout_policy, "rft": run.rft_policy}
+    return {name: str(path) for name, path in folders.items()}
+
+
+def parse_models(text: str | None, run: RunFolder) -> dict[str, str]:
+    """`"sft,ppo,mine=path"` → {name: folder or hub id}, in the order given.
+
+    Args:
+        text: None for SFT, PPO, and what else stages have written.
+
+    Raises: UserError for a name twice, a name without a path that is no stage, or a stage's model that is not there.
+    """
+    folders = stage_folders(run)
+    if text is None:
+        there = [name for name in WHERE_THERE if (run.root / folders[name] / "config.json").is_file()]
+        text = ",".join([*ALWAYS, *there])
+    models: dict[str, str] = {}
+    for entry in (part.strip() for part in text.split(",") if part.strip()):
+        name, given, path = entry.partition("=")
+        _check_name(entry, name, bool(given), path, models)
+        models[name] = path if given else folders[name]
+        require_model(name, models[name], _remedy(name) if not given else "check the path in --models")
+    if not models:
+        raise UserError("--models names no model; for example sft,ppo")
+    return models
+
+
+def _check_name(entry: str, name: str, given: bool, path: str, models: dict[str, str]) -> None:
+    if not re.fullmatch(r"[\w.-]+", name) or (given and not path):
+        raise UserError(f"--models: '{entry}' is not name or name=path")
+    if name in models:
+        raise UserError(f"--models: '{name}' is named twice")
+    if name in BASELINES or name == "reference":
+        raise UserError(f"--models: '{name}' is the name of a baseline; call the model otherwise")
+    if not given and name not in _COMMANDS:
+        known = ", ".join(_COMMANDS)
+        raise UserError(f"--models: '{name}' needs a path, as in {name}=FOLDER; known by name are {known}")
+
+
+def _remedy(stage: str) -> str:
+    return f"the {stage} stage writes it, `{_COMMANDS[stage]}` with the same --root; or judge others with --models"
+
+
+def parse_baselines(text: str) -> list[str]:
+    """`"title,first_sentence"` → names; an empty text names none. Raises: UserError for an unknown one."""
+    names = [part.strip() for part in text.split(",") if part.strip()]
+    for name in names:
+        if name not in BASELINES:
+            raise UserError(f"--baselines: unknown baseline '{name}'{nearest(name, BASELINES)}")
+    return list(dict.fromkeys(names))

@@ -1,0 +1,73 @@
+"""How often one summarizer's summary beats another's, post by post, to each judge; and how often at equal length.
+
+Longer summaries are preferred for being longer, by people and by reward models. Therefore each rate has beside it the
+one at equal length: a logistic regression of the preference on the policy and the log of the length ratio, read off
+where that is 0 (Stiennon et al. 2020, section 4.1 and appendix F). Lengths are counted in words.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from evaluation.preferences import preferred, win_rate
+from evaluation.statistics import Interval, length_controlled
+
+
+@dataclass(frozen=True)
+class Side:
+    """One summarizer's n summaries: their scores by judge, and their lengths in words."""
+
+    name: str
+    scores: Mapping[str, Sequence[float]]
+    words: Sequence[int]
+
+
+@dataclass(frozen=True)
+class Preference:
+    """Shares of the posts on which `model` wins, ties and loses; `rate` counts a tie half."""
+
+    judge: str
+    model: str
+    against: str
+    win: float
+    tie: float
+    loss: float
+    rate: Interval
+    length_controlled: Interval | None  # the rate at equal length; None where it cannot be told
+
+
+def compare_sides(sides: Sequence[Side], against: Side, controlled: Collection[str]) -> list[Preference]:
+    """Every judge's preferences between each of `sides` and one other.
+
+    Args:
+        sides, against: on the same posts in the same order; judges that both sides have are asked.
+        controlled: names of the sides whose rates are also given at equal length; one regression has them all.
+    """
+    found = []
+    for judge, theirs in against.scores.items():
+        asked = {side.name: preferred(side.scores[judge], theirs) for side in sides if judge in side.scores}
+        fitted = {name: outcome for name, outcome in asked.items() if name in controlled}
+        ratios = {side.name: log_length_ratios(side.words, against.words) for side in sides if side.name in fitted}
+        at_equal_length = length_controlled(fitted, ratios) if fitted else {}
+        for name, outcomes in asked.items():
+            counted = win_rate(outcomes)
+            found.append(
+                Preference(
+                    judge,
+                    name,
+                    against.name,
+                    counted.win,
+                    counted.tie,
+                    counted.loss,
+                    counted.rate,
+                    at_equal_length.get(name),
+                )
+            )
+    return found
+
+
+def log_length_ratios(ours: Sequence[int], theirs: Sequence[int]) -> list[float]:
+    """log(words of ours / words of theirs) of each post; an empty summary counts as one word."""
+    return [math.log(max(1, a) / max(1, b)) for a, b in zip(ours, theirs, strict=True)]
