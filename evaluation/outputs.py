@@ -1,4 +1,4 @@
-"""What an evaluation leaves: results.json, results.md, and a CSV of every summarizer; and the lines beside the tables."""
+"""What an evaluation leaves: results.json, results.md, a CSV of every summarizer; and the lines beside the tables."""
 
 from __future__ import annotations
 

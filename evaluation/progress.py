@@ -49,8 +49,9 @@ class Progress:
 
         Args:
             name: of the work, a file name. depends_on: JSON-able; other values mean other work.
-            chunks: the posts' numbers 0 .. n−1, each in one chunk. compute: (number of the chunk, its posts) → JSON-able
-                values in that order; the same whenever it is called. done: told how many posts were just finished.
+            chunks: the posts' numbers 0 .. n−1, each in one chunk. compute: (number of the chunk, its posts) →
+                JSON-able values in that order; the same whenever it is called.
+            done: told how many posts were just finished.
 
         Returns: n values, in the order of the posts.
         """

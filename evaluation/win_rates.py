@@ -15,6 +15,9 @@ from evaluation.preferences import preferred, win_rate
 from evaluation.statistics import Interval, length_controlled
 
 
+LEAST_POSTS = 5  # on which a summary must be as long or longer, and as many on which it is as long or shorter
+
+
 @dataclass(frozen=True)
 class Side:
     """One summarizer's n summaries: their scores by judge, and their lengths in words."""
@@ -48,9 +51,9 @@ def compare_sides(sides: Sequence[Side], against: Side, controlled: Collection[s
     found = []
     for judge, theirs in against.scores.items():
         asked = {side.name: preferred(side.scores[judge], theirs) for side in sides if judge in side.scores}
-        fitted = {name: outcome for name, outcome in asked.items() if name in controlled}
-        ratios = {side.name: log_length_ratios(side.words, against.words) for side in sides if side.name in fitted}
-        at_equal_length = length_controlled(fitted, ratios) if fitted else {}
+        ratios = {side.name: log_length_ratios(side.words, against.words) for side in sides}
+        fitted = {name: wins for name, wins in asked.items() if name in controlled and _meets_zero(ratios[name])}
+        at_equal_length = length_controlled(fitted, {name: ratios[name] for name in fitted}) if fitted else {}
         for name, outcomes in asked.items():
             counted = win_rate(outcomes)
             found.append(
@@ -66,6 +69,11 @@ def compare_sides(sides: Sequence[Side], against: Side, controlled: Collection[s
                 )
             )
     return found
+
+
+def _meets_zero(ratios: Sequence[float]) -> bool:
+    """Whether there are summaries of like length, on both sides, to read the rate from; else it would be guessed."""
+    return min(sum(ratio >= 0 for ratio in ratios), sum(ratio <= 0 for ratio in ratios)) >= LEAST_POSTS
 
 
 def log_length_ratios(ours: Sequence[int], theirs: Sequence[int]) -> list[float]:

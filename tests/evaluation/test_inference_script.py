@@ -59,11 +59,14 @@ def test_prints_tables_and_where_things_are(judged: tuple[Path, str]) -> None:
         "KL to SFT",
         "PPO − SFT",
         "stemmer off, aggregator off",
-        "Without EOS",
+        "No EOS",
+        "Lead-1",
+        "Win rates against the reference",
+        "No second reward model",
         "Reward model: accuracy 0.875 on 8 held-out pairs",
     ):
         assert words in printed, words
-    for name in ("results.json", "metadata/results.md", "metadata/sft_with_reward_scores_sample.csv"):
+    for name in ("report.html", "results.json", "metadata/results.md", "metadata/sft_with_reward_scores_sample.csv"):
         assert str(root / name) in printed
         assert (root / name).is_file()
 
@@ -224,7 +227,7 @@ def test_unknown_option_names_the_nearest(capsys: pytest.CaptureFixture[str]) ->
 @pytest.mark.parametrize("name", ["inference.yaml", "tiny/inference.yaml"])
 def test_configs_load(name: str) -> None:
     options = parse_config(script.InferenceOptions, "", ["--config", str(REPO / "configs" / name)])
-    assert options.models == "sft,ppo"
+    assert options.models is None
     assert options.max_new_tokens < options.max_length
     first = (REPO / "configs" / name).read_text(encoding="utf-8").splitlines()[:3]
     assert all(line.startswith("#") for line in first)

@@ -9,25 +9,47 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from evaluation.degeneration import Faults
 from evaluation.kl import SequenceKL
 from evaluation.results import Outcome, References, Results, summarise
-from evaluation.statistics import Interval
-from evaluation.tables import Table, all_tables, label, number, print_tables, reward_table, rouge_table, to_markdown
+from evaluation.statistics import Difference, Interval
+from evaluation.tables import (
+    Table,
+    all_tables,
+    label,
+    number,
+    p_value,
+    print_tables,
+    reward_table,
+    rouge_table,
+    second_reward_table,
+    to_markdown,
+    win_table,
+)
 
 RUN = {"data": "d", "split": "test", "decoding_text": "greedy, at most 50 new tokens", "resamples": 200}
+
+
+FINE = Faults(empty=False, no_eos=False, repeats=False, copied_lead=False, copied_title=False)
+CUT = Faults(empty=False, no_eos=True, repeats=True, copied_lead=False, copied_title=False)
 
 
 def outcome(name: str, rewards: list[float], gold: list[float] | None = None, **more: Any) -> Outcome:
     n = len(rewards)
     rouge = {"rouge1": [0.4] * n, "rouge2": [0.1] * n, "rougeL": [0.25] * n}
-    return Outcome(name, f"ckpts/{name}", ["x"] * n, [True] * (n - 1) + [False], [10] * n, rewards, rouge, gold, **more)
+    facts = {"path": f"ckpts/{name}", "kind": "model", "predictions": ["x y"] * n, "tokens": [10] * n, "gold": gold}
+    ended, faults = [True] * (n - 1) + [False], [FINE] * (n - 1) + [CUT]
+    stemmed = {name: [value + 0.05 for value in values] for name, values in rouge.items()}
+    return Outcome(
+        name=name, ended=ended, faults=faults, rewards=rewards, rouge=rouge, rouge_stemmed=stemmed, **{**facts, **more}
+    )
 
 
 @pytest.fixture
 def results() -> Results:
     kl = SequenceKL(Interval(4.0, 3.5, 4.5, 2), Interval(4.2, 3.0, 5.0, 2), 20)
     outcomes = [outcome("sft", [1.0, 2.0], [0.5, 0.7]), outcome("ppo", [2.0, 4.0], [0.9, 0.7], kl=kl)]
-    return summarise(References([1.0, 3.0], [1.0, 1.0]), outcomes, "sft", 200, RUN, {"path": "rm"})
+    return summarise(References([1.0, 3.0], [2, 4], gold=[1.0, 1.0]), outcomes, "sft", 200, RUN, {"path": "rm"}, {})
 
 
 def test_means_and_differences(results: Results) -> None:
@@ -40,9 +62,46 @@ def test_means_and_differences(results: Results) -> None:
     assert ppo.rouge_average.mean == pytest.approx(0.25)
     assert ppo.share_without_eos == 0.5
     # ppo − sft: rewards 1 and 2, gold 0.4 and 0.0.
-    assert results.differences["ppo"]["reward"] == Interval(1.5, 1.0, 2.0, 2)
+    # Of the four ways to turn two signs, two are as far from zero as +1 and +2 are.
+    assert results.differences["ppo"]["reward"] == Difference(1.5, 1.0, 2.0, 2, 0.5)
     assert results.differences["ppo"]["gold"].mean == pytest.approx(0.2)
     assert list(results.differences) == ["ppo"]
+    assert ppo.rouge_stemmed["rougeL"].mean == pytest.approx(0.3)
+    assert {name: share.mean for name, share in ppo.faults.items() if share.mean} == {"no_eos": 0.5, "repeats": 0.5}
+
+
+def test_preferences(results: Results) -> None:
+    """Against the references SFT ties and loses, PPO wins twice; by gold both lose twice. PPO beats and ties SFT."""
+    found = {(one.judge, one.model, one.against): (one.win, one.tie, one.loss) for one in results.preferences}
+    assert found == {
+        ("reward model", "sft", "reference"): (0.0, 0.5, 0.5),
+        ("reward model", "ppo", "reference"): (1.0, 0.0, 0.0),
+        ("gold", "sft", "reference"): (0.0, 0.0, 1.0),
+        ("gold", "ppo", "reference"): (0.0, 0.0, 1.0),
+        ("reward model", "ppo", "sft"): (1.0, 0.0, 0.0),
+        ("gold", "ppo", "sft"): (0.5, 0.5, 0.0),
+    }
+    rates = {one.judge: one.rate.mean for one in results.preferences if one.against == "sft"}
+    assert rates == {"reward model": 1.0, "gold": 0.75}
+
+
+def test_second_reward_model_and_baselines() -> None:
+    second = [0.0, 2.0]
+    title = outcome("title", [0.0, 0.0], kind="baseline", path="", second=[1.0, 1.0])
+    outcomes = [outcome("sft", [1.0, 2.0], second=[1.0, 2.0]), outcome("ppo", [2.0, 4.0], second=[2.0, 5.0]), title]
+    results = summarise(References([1.0, 3.0], [2, 2], second), outcomes, "sft", 200, RUN, {}, {"path": "rm2"})
+    assert list(results.differences) == ["ppo"]  # a baseline is compared with the references only
+    table = second_reward_table(results)
+    assert table.above.startswith("Ground truth mean second reward: 1.000 [0.000, 2.000]")
+    assert table.rows[1] == ["PPO", "3.500 [2.000, 5.000]", "+2.500 [+2.000, +3.000]"]
+    assert [row[0] for row in rouge_table(results).rows] == ["SFT", "PPO", "Title"]
+    against = win_table(results, "reference")
+    assert [row[:3] for row in against.rows if row[1] == "second"] == [
+        ["SFT", "second", "50 / 50 / 0 %"],
+        ["PPO", "second", "100 / 0 / 0 %"],
+        ["Title", "second", "50 / 0 / 50 %"],
+    ]
+    assert against.rows[-1][-1] == "–"  # no rate at equal length for a baseline
 
 
 def test_rouge_table_has_the_columns_of_the_example(results: Results) -> None:
@@ -52,6 +111,11 @@ def test_rouge_table_has_the_columns_of_the_example(results: Results) -> None:
     assert table.rows[0][1] == "0.400 [0.400, 0.400]"
     for words in ("2 posts", "split 'test'", "greedy", "stemmer off", "aggregator off", "95%"):
         assert words in table.caption
+
+
+def test_every_caption_names_the_decoding(results: Results) -> None:
+    for table in all_tables(results):
+        assert "greedy, at most 50 new tokens" in table.caption, table.title
 
 
 def test_reward_table_gold_and_kl(results: Results) -> None:
@@ -71,10 +135,16 @@ def test_reward_table_gold_and_kl(results: Results) -> None:
 
 
 def test_without_gold_kl_and_baseline() -> None:
-    results = summarise(References([1.0, 3.0]), [outcome("mine", [1.0, 2.0])], "sft", 200, RUN, {})
+    results = summarise(References([1.0, 3.0], [2, 2]), [outcome("mine", [1.0, 2.0])], "sft", 200, RUN, {}, {})
     assert reward_table(results).header == ["Model", "Average Reward", "Reward Δ"]
     assert results.differences == {}
-    assert [table.title for table in all_tables(results)] == ["ROUGE scores", "Reward scores", "Lengths"]
+    assert [table.title for table in all_tables(results)] == [
+        "ROUGE scores",
+        "ROUGE scores, stemmed",
+        "Reward scores",
+        "Win rates against the reference",
+        "Lengths and degenerate outputs",
+    ]
 
 
 def test_markdown(results: Results) -> None:
@@ -82,9 +152,9 @@ def test_markdown(results: Results) -> None:
     assert "- a note\n" in page
     assert "| Model | Rouge-1 | Rouge-2 | Rouge-L | Average |\n| --- | --- | --- | --- | --- |\n| SFT |" in page
     assert "### PPO − SFT" in page
-    assert "| Reward | +1.500 | [+1.000, +2.000] | yes |" in page
-    assert "| Rouge-1 | +0.000 | [+0.000, +0.000] | no |" in page
-    assert "| PPO | 10.0 [10.0, 10.0] | 50.0% |" in page
+    assert "| Reward | +1.500 | [+1.000, +2.000] | 0.500 |" in page
+    assert "| Rouge-1 | +0.000 | [+0.000, +0.000] | 1.000 |" in page
+    assert "| PPO | 10.0 [10.0, 10.0] | 0.0% | 50.0% | 50.0% | 0.0% | 0.0% |" in page
 
 
 def test_bars_and_markup_in_names() -> None:
@@ -109,7 +179,9 @@ def test_json_is_plain_and_whole(results: Results) -> None:
     assert plain["models"]["ppo"]["reward"] == {"mean": 3.0, "low": 2.0, "high": 4.0, "n": 2}
     assert plain["models"]["ppo"]["kl"]["k1"]["mean"] == 4.0
     assert plain["differences"]["ppo"]["reward"]["low"] == 1.0
-    assert plain["rouge"] == {"value": "F1", "use_stemmer": False, "use_aggregator": False}
+    assert plain["format"] == 2
+    assert plain["rouge"]["use_aggregator"] is False
+    assert plain["preferences"][0]["rate"]["n"] == 2
     assert plain["intervals"]["resamples"] == 200
     assert plain["run"]["split"] == "test"
 
@@ -119,3 +191,4 @@ def test_numbers() -> None:
     assert number(Interval(0.5, None, None, 1)) == "0.500"
     assert number(Interval(-0.5, -1.0, 0.25, 9), digits=2, signed=True) == "-0.50 [-1.00, +0.25]"
     assert [label(name) for name in ("sft", "ppo", "mine")] == ["SFT", "PPO", "mine"]
+    assert [p_value(p) for p in (0.0001, 0.0184, 1.0)] == ["<0.001", "0.018", "1.000"]

@@ -74,8 +74,8 @@ def test_columns_numbers_and_bytes(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "samples.csv"
     write_samples(path, [ROW, replace(ROW, pred="=1", ended=False)])
     raw = path.read_bytes()
-    head = b'"pred","truth","post","score_pred","score_truth","rouge1","rouge2","rougeL","id","ended","tokens","faults",'
-    assert raw.startswith(head + b'"rouge1_stemmed","rouge2_stemmed","rougeL_stemmed"\n')
+    head = b'"pred","truth","post","score_pred","score_truth","rouge1","rouge2","rougeL","id","ended","tokens",'
+    assert raw.startswith(head + b'"faults","rouge1_stemmed","rouge2_stemmed","rougeL_stemmed"\n')
     # Numbers stay numbers, negative ones too; text is quoted.
     assert b',-1.5,2.0,0.1,0.2,0.3,"id-1","true",7,"",0.15,0.25,0.35\n' in raw
     assert b'"\'=1"' in raw
