@@ -51,7 +51,8 @@ def baseline_summaries(name: str, prompts: Sequence[str]) -> list[str | None]:
 
     Raises: KeyError for a name that is not in `BASELINES`.
     """
-    return [BASELINES[name](prompt) for prompt in prompts]
+    baseline = BASELINES[name]
+    return [baseline(prompt) for prompt in prompts]
 
 
 def why_left_out(name: str, summaries: Sequence[str | None]) -> str | None:

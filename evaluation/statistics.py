@@ -9,6 +9,7 @@ Left out: corrections for looking at many measures at once. This module imports 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -217,18 +218,13 @@ def proportion(hits: int, count: int, *, level: float = LEVEL) -> Interval:
     return Interval(hits / count, float(low), float(high), int(count))
 
 
-def log_length_ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
-    """ln(our length / their length) post by post, for `length_controlled`; an empty summary counts as length 1."""
-    return [math.log(max(mine, 1) / max(other, 1)) for mine, other in zip(ours, theirs, strict=True)]
-
-
 def length_controlled(
     outcomes: Mapping[str, Sequence[float]], log_length_ratios: Mapping[str, Sequence[float]], *, level: float = LEVEL
 ) -> dict[str, Interval | None]:
     """The share of comparisons that each policy would win with summaries as long as its opponent's.
 
     One logistic regression of the outcome on policy and log length ratio, read at ratio 0 (Stiennon et al. 2020,
-    arXiv 2009.01325). Intervals are from standard errors that hold for ties too (heteroscedasticity-robust, HC1). The
+    arXiv 2009.01325). Intervals are from standard errors that hold for ties too (heteroscedasticity-robust, HC0). The
     policies share the slope of length.
 
     Args:
@@ -258,14 +254,18 @@ def _fit_at_equal_length(won: Sequence[Array], longer: Sequence[Array], level: f
     policy = np.repeat(np.arange(len(won)), [values.size for values in won])
     design = (policy[:, None] == np.arange(len(won))).astype(np.float64)
     if np.any(ratio):
-        design = np.column_stack([design, ratio])
+        design = np.column_stack([design, ratio / np.abs(ratio).max()])
     unknown = np.linalg.matrix_rank(design) < design.shape[1] or len(outcome) <= design.shape[1]
     if unknown or _separated(design, outcome):
         return [None] * len(won)
     from statsmodels.genmod.families import Binomial
     from statsmodels.genmod.generalized_linear_model import GLM
+    from statsmodels.tools.sm_exceptions import PerfectSeparationWarning
 
-    fit = GLM(outcome, design, family=Binomial()).fit(cov_type="HC1")
+    with warnings.catch_warnings():
+        # It also warns of a perfect fit that is none of separation, such as nothing but ties.
+        warnings.simplefilter("ignore", PerfectSeparationWarning)
+        fit = GLM(outcome, design, family=Binomial()).fit(cov_type="HC0")
     width = norm.ppf((1 + level) / 2) * fit.bse
     return [
         Interval(float(expit(at)), float(expit(at - by)), float(expit(at + by)), values.size)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rouge_score import rouge_scorer
 
-from evaluation.rouge_scores import METRIC_FOLDER, ROUGE_TYPES, rouge_average, rouge_f1
+from evaluation.rouge_scores import METRIC_FOLDER, ROUGE_TYPES, rouge_average, rouge_both, rouge_f1
 
 
 @pytest.mark.parametrize(
@@ -42,12 +42,23 @@ _WORDS = st.lists(st.sampled_from(["the", "cat", "sat", "cats", "on", "mat."]), 
 
 
 @settings(max_examples=40, deadline=None)
-@given(_WORDS, _WORDS)
-def test_same_as_rouge_score(prediction: str, reference: str) -> None:
-    expected = rouge_scorer.RougeScorer(list(ROUGE_TYPES), use_stemmer=False).score(reference, prediction)
-    scores = rouge_f1([prediction], [reference])
+@given(_WORDS, _WORDS, st.booleans())
+def test_same_as_rouge_score(prediction: str, reference: str, use_stemmer: bool) -> None:
+    expected = rouge_scorer.RougeScorer(list(ROUGE_TYPES), use_stemmer=use_stemmer).score(reference, prediction)
+    scores = rouge_f1([prediction], [reference], use_stemmer)
     for name in ROUGE_TYPES:
         assert scores[name] == [expected[name].fmeasure]
+
+
+def test_with_and_without_stems() -> None:
+    # By its stem "cats" is "cat"; "mats" and "mat" likewise. Of three letters or fewer nothing is cut: "its", "it".
+    both = rouge_both(["cats on mats", "its"], ["cat on mat", "it"])
+    assert both.plain == rouge_f1(["cats on mats", "its"], ["cat on mat", "it"])
+    assert both.plain["rouge1"] == pytest.approx([1 / 3, 0.0])
+    assert both.stemmed["rouge1"] == pytest.approx([1.0, 0.0])
+    assert both.stemmed["rouge2"] == pytest.approx([1.0, 0.0])
+    assert list(both.columns()) == [*ROUGE_TYPES, "rouge1_stemmed", "rouge2_stemmed", "rougeL_stemmed"]
+    assert both.columns()["rougeL_stemmed"] == both.stemmed["rougeL"]
 
 
 def test_evaluate_loads_it_by_path_without_a_hub(monkeypatch: pytest.MonkeyPatch) -> None:

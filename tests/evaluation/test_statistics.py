@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import bootstrap
 
-from evaluation.statistics import Interval, mean_interval, paired_difference
+from evaluation.statistics import Interval, mean_interval, mean_intervals, paired_difference, proportion
 
 
 def test_mean_and_normal_width() -> None:
@@ -85,3 +86,46 @@ def test_shift_moves_the_interval_along(values: list[float], shift: float) -> No
     assert base.low - 1e-6 <= base.mean <= base.high + 1e-6 or len(values) < 5
     assert moved.low == pytest.approx(base.low + shift, abs=1e-6, rel=1e-6)
     assert moved.high == pytest.approx(base.high + shift, abs=1e-6, rel=1e-6)
+
+
+def test_many_columns_get_what_each_gets_alone() -> None:
+    rng = np.random.default_rng(3)
+    columns = {"a": rng.normal(size=30).tolist(), "same": [2.0] * 30, "b": rng.exponential(size=30).tolist()}
+    together = mean_intervals(columns, resamples=500)
+    assert list(together) == ["a", "same", "b"]
+    assert together["same"] == Interval(2.0, 2.0, 2.0, 30)
+    for name, values in columns.items():
+        alone = mean_interval(values, resamples=500)
+        assert (together[name].low, together[name].high) == pytest.approx((alone.low, alone.high), abs=1e-12)
+    assert mean_intervals({}) == {}
+    with pytest.raises(ValueError, match=r"differ in length: {'a': 2, 'b': 1}"):
+        mean_intervals({"a": [1.0, 2.0], "b": [1.0]})
+
+
+def test_same_as_scipy_on_the_values_themselves() -> None:
+    values = np.random.default_rng(4).normal(size=41)
+    expected = bootstrap((values,), np.mean, n_resamples=999, method="percentile", rng=np.random.default_rng(7))
+    found = mean_interval(values.tolist(), resamples=999, seed=7)
+    assert (found.low, found.high) == pytest.approx(tuple(expected.confidence_interval), abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("hits", "count", "low", "high"),
+    # Newcombe 1998, "Two-sided confidence intervals for the single proportion", table I, method 3.
+    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
+)
+def test_wilson_of_the_textbook(hits: int, count: int, low: float, high: float) -> None:
+    share = proportion(hits, count)
+    assert (share.mean, share.n) == (hits / count, count)
+    assert (share.low, share.high) == pytest.approx((low, high), abs=5e-5)
+
+
+def test_wilson_at_its_edges() -> None:
+    every = proportion(5, 5)
+    assert every.high == 1.0
+    assert every.low == pytest.approx(1 / (1 + 1.959964**2 / 5))  # n / (n + z²)
+    one = proportion(1, 1)
+    assert one.low == pytest.approx(1 / (1 + 1.959964**2))
+    for hits, count in ((0, 0), (3, 2), (-1, 2)):
+        with pytest.raises(ValueError, match="is no share"):
+            proportion(hits, count)
