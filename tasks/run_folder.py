@@ -57,6 +57,11 @@ class RunFolder:
         return self.root / "ckpts" / "second_reward_model"
 
     @property
+    def biased_reward_model(self) -> Path:
+        """A reward model that favours length, for the study of over-optimisation."""
+        return self.root / "ckpts" / "biased_reward_model"
+
+    @property
     def ckpts(self) -> Path:
         """PPO's checkpoint_dir: its checkpoint_N, and the two best ones below."""
         return self.root / "ckpts"
@@ -97,13 +102,28 @@ class RunFolder:
         return self.root / "frontier.json"
 
     @property
+    def frontier_work(self) -> Path:
+        """What a frontier has sampled and scored already."""
+        return self.root / ".cache" / "frontier"
+
+    @property
     def report(self) -> Path:
         """The page that shows everything."""
         return self.root / "report.html"
 
+    def study(self, name: str) -> Path:
+        """The folder of one of `python -m launch.study`'s experiments."""
+        return self.root / "study" / name
+
     def samples(self, model: str) -> Path:
         """The CSV of one model's summaries with their scores."""
         return self.metadata / f"{model}_with_reward_scores_sample.csv"
+
+    def judged(self) -> list[str]:
+        """Names of the models and baselines that have a CSV of samples, in alphabetical order."""
+        before, after = self.samples("*").name.split("*")
+        names = (path.name for path in self.metadata.glob(f"{before}*{after}"))
+        return sorted(name.removeprefix(before).removesuffix(after) for name in names)
 
     def shown(self, path: str | Path) -> str:
         """A path under the root without the root, so that results can be moved and compared; any other as it is."""
