@@ -17,20 +17,19 @@ from functools import lru_cache
 
 _WORD = re.compile(r"\w+(?:['’]\w+)*")
 _SPEAKS_FOR_ITSELF = 3  # words in a run; shorter ones need a word that is no function word
-_FUNCTION_WORDS = frozenset(
-    """
-    about after again all also although always am an and another any anything are aren't around as at back be because
-    been before being both but by can can't cannot could couldn't did didn't do does doesn't doing don't down during
-    each either else even ever every few for from get gets getting go goes going gone good got had hadn't has hasn't
-    have haven't having he he's her here hers him himself his how however i'd i'll i'm i've if in into is isn't it it's
-    its itself just know like lot made make many may maybe me might mine more most much must my myself need never no
-    nor not now of off on once one only or other our out over own really said same say says see she she's should
-    shouldn't since so some something still such than that that's the their them then there there's they they're thing
-    things think this those though through to too two under until up upon us very want was wasn't way we we're we've
-    well went were weren't what what's when where whether which while who whom whose why will with within without won't
-    would wouldn't yet you you're your yours
-    """.split()
-)
+_LISTED = """
+about after again all also although always am an and another any anything are aren't around as at back be because
+been before being both but by can can't cannot could couldn't did didn't do does doesn't doing don't down during
+each either else even ever every few for from get gets getting go goes going gone good got had hadn't has hasn't
+have haven't having he he's her here hers him himself his how however i'd i'll i'm i've if in into is isn't it it's
+its itself just know like lot made make many may maybe me might mine more most much must my myself need never no
+nor not now of off on once one only or other our out over own really said same say says see she she's should
+shouldn't since so some something still such than that that's the their them then there there's they they're thing
+things think this those though through to too two under until up upon us very want was wasn't way we we're we've
+well went were weren't what what's when where whether which while who whom whose why will with within without won't
+would wouldn't yet you you're your yours
+"""
+_FUNCTION_WORDS = frozenset(_LISTED.split())
 
 
 @dataclass(frozen=True)

@@ -275,7 +275,7 @@
   }
 
   function makeRowScores(sample) {
-    const digits = Math.min(2, measures[state.measure].digits);
+    const digits = measures[state.measure].digits;
     const [before, after] = [state.first, state.second].map((contender) =>
       formatted(valueOf(entryOf(sample, contender), state.measure), digits),
     );
@@ -388,7 +388,7 @@
   function makeScores(sample, entry, contender) {
     const list = make("dl", "scores");
     measures.forEach((measure, place) => {
-      const pair = make("div");
+      const pair = make("div", valueOf(entry, place) === null ? "unknown" : "");
       const value = make("dd", "", formatted(valueOf(entry, place), measure.digits));
       const change = contender === state.second && contender !== state.first ? changeOf(sample, place) : null;
       if (change !== null) value.append(makeChange(change, place));

@@ -24,6 +24,8 @@ from evaluation.tables import Table, label
 
 _HERE = Path(__file__).parent
 _DIGITS = 6  # of scores in the page: more than anyone reads, and half of what JSON would write
+_HALF_A_PAGE = 504  # points: seven inches
+_VIEW_BOX = re.compile(r"<svg[^>]*\bviewBox=\"\S+ \S+ ([\d.]+) [\d.]+\"")
 _VALUE = re.compile(r"[+\-−]?(?:\d[\d.,]*%?|nan|∞)")  # what a cell of numbers begins with
 _NO_VALUE = ("", "–", "—", "-", "yes", "no")
 # Scores in the order in which they are offered; others follow in the order met.
@@ -65,6 +67,7 @@ def render(report: ReportData) -> str:
         data=Markup(as_script_data(inspector_data(report))),
         columns=columns,
         image=image,
+        is_wide=is_wide,
     )
     return whole_text(html).replace("\x00", "\ufffd")
 
@@ -89,6 +92,12 @@ def _hash(text: str) -> str:
 def image(figure: Figure) -> str:
     """The figure as the source of an <img>: its styles and fonts stay within, and no script in it would run."""
     return "data:image/svg+xml;base64," + base64.b64encode(whole_text(figure.svg).encode()).decode()
+
+
+def is_wide(figure: Figure) -> bool:
+    """Whether the figure was drawn broader than half the page, and so gets a row of its own (from its viewBox)."""
+    box = _VIEW_BOX.search(figure.svg)
+    return box is not None and float(box[1]) > _HALF_A_PAGE
 
 
 def whole_text(text: str) -> str:
