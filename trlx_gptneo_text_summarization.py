@@ -5,9 +5,10 @@
     accelerate launch --num_processes 2 --config_file configs/tiny/accelerate.yaml \\
         trlx_gptneo_text_summarization.py --config configs/tiny/ppo.yaml --root runs/demo
 
-Starts from `<root>/ckpts/sft` with the reward model in `<root>/ckpts/reward_model`; the best policy by evaluation
-reward ends in `<root>/ckpts/best_checkpoint` (`hf_model` in it loads with transformers), logs in `<root>/ckpts/ppo`.
-The reward model sits on the GPU after the PPO ranks where there is one, else it shares the main rank's device.
+Starts from `<root>/ckpts/sft` with the reward model in `<root>/ckpts/reward_model`, whose gate must not have failed.
+The best policy by evaluation reward ends in `<root>/ckpts/best_checkpoint`, the best one by a score that training never
+sees in `<root>/ckpts/best_heldout_checkpoint` (`hf_model` in them loads with transformers), logs in `<root>/ckpts/ppo`.
+The reward models sit on the GPU after the PPO ranks where there is one, else they share the main rank's device.
 """
 
 from __future__ import annotations
@@ -15,21 +16,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
-
 import trlx
-from evaluation.devices import choose_dtype
 from evaluation.policies import require_model
+from launch.policy_monitor import MonitoredOptions, choose_monitor, policy_metrics
 from launch.policy_outputs import claim_outputs
-from launch.policy_stage import PolicyOptions, as_prompt, check_options, check_policy, load_prompts, reward_device
+from launch.policy_reward import policy_reward, require_reward_models, reward_device, say_verdicts
+from launch.policy_stage import as_prompt, check_options, check_policy, load_prompts
 from launch.stage import ranks
-from reward_model.model import check_reward_model
-from reward_model.reward import ReferenceReward
-from reward_model.scorer import RewardScorer
-from tasks.run_folder import MAKERS, default_under, fill_places
-from tasks.text import response_text, truncate_prompt
+from tasks.run_folder import MAKERS, fill_places
 from trlx.data.method_configs import PPOConfig
 from trlx.trainer import BaseRLTrainer
+from trlx.trainer.heldout import BEST_NAME
 from trlx.utils.cli import parse_config
 from trlx.utils.distributed import from_main_rank, is_main_rank
 from trlx.utils.errors import run_main
@@ -58,7 +55,7 @@ def _default_method() -> PPOConfig:
 
 
 @dataclass
-class PPOOptions(PolicyOptions):
+class PPOOptions(MonitoredOptions):
     """Options of the PPO stage.
 
     Args:
@@ -77,39 +74,40 @@ def main(argv: list[str] | None = None) -> None:
 
 def run(options: PPOOptions) -> BaseRLTrainer:
     """Run the stage; call on every rank."""
-    reward_path = options.reward_model or str(default_under(options.root, None, "ckpts", "reward_model"))
     require_model("SFT", str(options.model.model_path), f"`{MAKERS['ckpts', 'sft']}` with the same --root makes it")
-    require_model("reward", reward_path, f"`{MAKERS['ckpts', 'reward_model']}` with the same --root makes it")
+    reward_models = require_reward_models(options, options.root)
     config = options.engine_config()
     check_options(options, config)
-    check_reward_model(reward_path)
     tokenizer = check_policy(config)
+    from_main_rank(lambda: say_verdicts("ppo", reward_models, options.accept_failing_reward_model))
     train_posts, valid_posts = load_prompts("ppo", options, config, tokenizer)
+    reward = policy_reward(options, reward_models, config.train.seq_length)
+    metrics = policy_metrics(options, reward_models, valid_posts, tokenizer, config.train.seq_length)
+    watching = choose_monitor(options, metrics, config.train)
     config.train.resume_from_checkpoint = from_main_rank(
         lambda: claim_outputs("ppo", config, options.overwrite, options.resume)
     )
-    device = reward_device(options.reward_device)
-    if is_main_rank():
-        print(
-            f"[ppo] {len(train_posts)} prompts, {len(valid_posts)} to evaluate on; reward model on {device}", flush=True
-        )
-
-    def load_scorer() -> RewardScorer:
-        dtype = choose_dtype(options.reward_dtype, torch.device(device))
-        return RewardScorer.load(
-            reward_path, device, dtype, config.train.seq_length, options.reward_batch_size, truncate_prompt
-        )
-
+    on = reward_device(options.reward_device)
+    say(f"{len(train_posts)} prompts, {len(valid_posts)} to evaluate on; reward model on {on}; {watching}")
     trainer = trlx.train(
-        reward_fn=ReferenceReward(load_scorer, response_text, options.reward_relative),
+        reward_fn=reward,
+        metric_fn=metrics,
         prompts=[as_prompt(post) for post in train_posts],
         eval_prompts=[as_prompt(post) for post in valid_posts],
         config=config,
     )
-    if is_main_rank():
-        best = Path(config.train.checkpoint_dir) / "best_checkpoint"
-        print(f"[ppo] done after {trainer.iter_count} steps; the best policy is in {best / 'hf_model'}", flush=True)
+    best = Path(config.train.checkpoint_dir) / "best_checkpoint" / "hf_model"
+    say(f"done after {trainer.iter_count} steps; the best policy by reward is in {best}")
+    if config.train.heldout_metric is not None:
+        heldout = Path(config.train.checkpoint_dir) / BEST_NAME / "hf_model"
+        say(f"the best policy by {config.train.heldout_metric} is in {heldout}")
     return trainer
+
+
+def say(message: str) -> None:
+    """Print one line on the main rank."""
+    if is_main_rank():
+        print(f"[ppo] {message}", flush=True)
 
 
 if __name__ == "__main__":

@@ -94,7 +94,8 @@ def ppo_checkpoint_bytes(config: TRLConfig) -> int:
 
 
 def ppo_copies(config: TRLConfig) -> int:
-    """Checkpoints that are on the disk at once at most: kept ones, the best, the rolling one, the one being written."""
+    """Checkpoints that are on the disk at once at most: kept ones, the best, the best by a held-out score where one is
+    watched, the rolling one, the one being written."""
     train = config.train
     steps = train.total_steps
     if isinstance(config.method, PPOConfig):
@@ -105,7 +106,7 @@ def ppo_copies(config: TRLConfig) -> int:
     if train.keep_checkpoints is not None:
         kept = min(kept, train.keep_checkpoints)
     rolling = train.save_optimizer and 0 < train.resume_interval <= steps
-    return kept + train.save_best + rolling + 1
+    return kept + train.save_best + (train.heldout_metric is not None) + rolling + 1
 
 
 def _counts(model: nn.Module) -> tuple[int, int]:

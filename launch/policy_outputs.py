@@ -12,12 +12,13 @@ from pathlib import Path
 from launch.checks import require_ppo_room
 from trlx.data.configs import TrainConfig, TRLConfig
 from trlx.trainer.checkpointer import RESUME_NAME, find_resumable
+from trlx.trainer.heldout import BEST_NAME, MONITOR_FILE
 from trlx.utils.errors import UserError
 from trlx.utils.metrics import METRICS_FILE
 
 # What such a stage writes into train.checkpoint_dir and train.logging_dir; `--overwrite` removes these, nothing else.
-CHECKPOINTS = ("best_checkpoint", RESUME_NAME, "checkpoint_*", ".*checkpoint*.writing", ".*checkpoint*.old")
-LOGS = (METRICS_FILE, "events.out.tfevents.*", "eval")
+CHECKPOINTS = ("best_checkpoint", BEST_NAME, RESUME_NAME, "checkpoint_*", ".*checkpoint*.writing", ".*checkpoint*.old")
+LOGS = (METRICS_FILE, MONITOR_FILE, "events.out.tfevents.*", "eval")
 
 
 def log_folder(train: TrainConfig) -> Path:

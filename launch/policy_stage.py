@@ -1,19 +1,17 @@
-"""What the stages that train a policy against a reward (PPO, RFT) share: options, checks, prompts, devices.
+"""What the stages that train a policy against a reward (PPO, RFT) share: options, checks, prompts.
 
-Left out: where they write (`launch.policy_outputs`) and their methods, which are the engine's.
+Left out: the reward (`launch.policy_reward`), what is measured besides (`launch.policy_monitor`), where they write
+(`launch.policy_outputs`), and their methods, which are the engine's.
 """
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from typing import Any
 
-import torch
-
-from evaluation.devices import existing_device
 from launch.checks import require_start
 from launch.policy_outputs import log_folder
+from reward_model.reward_options import RewardOptions, check_reward_options
 from tasks.encoding import cut_prompts
 from tasks.reading.rows import OnBadRows
 from tasks.records import Post
@@ -51,7 +49,7 @@ def _default_optimizer() -> OptimizerConfig:
 
 
 @dataclass
-class PolicyOptions:
+class PolicyOptions(RewardOptions):
     """Options of every stage that trains a policy; a stage adds its `method` and other defaults.
 
     Args:
@@ -67,11 +65,6 @@ class PolicyOptions:
         valid_split: the split to evaluate on while training.
         train_limit: the first so many posts; null for all.
         eval_limit: the first so many evaluation posts.
-        reward_model: its folder or hub id; null for root/ckpts/reward_model.
-        reward_relative: subtract the reference summary's score from the sample's.
-        reward_batch_size: texts scored at once.
-        reward_dtype: of the reward model; auto is bfloat16 on a GPU.
-        reward_device: null for the GPU after the training ranks, else the main rank's device.
         model: the policy.
         tokenizer: its tokenizer.
         optimizer: of the policy.
@@ -91,11 +84,6 @@ class PolicyOptions:
     valid_split: str = "valid"
     train_limit: int | None = None
     eval_limit: int | None = 1000
-    reward_model: str | None = None
-    reward_relative: bool = True
-    reward_batch_size: int = 32
-    reward_dtype: Literal["auto", "float32", "bfloat16", "float16"] = "float32"
-    reward_device: str | None = None
     model: ModelConfig = field(default_factory=lambda: ModelConfig("{root}/ckpts/sft", num_layers_unfrozen=8))
     tokenizer: TokenizerConfig = field(default_factory=lambda: TokenizerConfig("{root}/ckpts/sft"))
     optimizer: OptimizerConfig = field(default_factory=_default_optimizer)
@@ -111,7 +99,8 @@ class PolicyOptions:
 
 def check_options(options: PolicyOptions, config: TRLConfig) -> None:
     """Refuse numbers that cannot be meant and folders that cannot be written. Raises: UserError."""
-    require_ranges(options, dict.fromkeys(("train_limit", "eval_limit", "reward_batch_size"), AT_LEAST_1))
+    require_ranges(options, dict.fromkeys(("train_limit", "eval_limit"), AT_LEAST_1))
+    check_reward_options(options)
     require_limits(config)
     if config.model.critic_path:
         require_start(config.model.critic_path, "--model.critic_path")
@@ -158,17 +147,3 @@ def _load_split(
 def as_prompt(post: Post) -> dict[str, Any]:
     """A prompt for the engine with what rewards and metrics need to know of it."""
     return {"prompt": post.prompt, "sample_id": post.id, "reference": post.summary}
-
-
-def reward_device(given: str | None) -> str:
-    """Where the reward model goes: as given, the GPU after the training ranks, or the main rank's own device.
-
-    Raises: UserError for a device that is not here.
-    """
-    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if given is not None:
-        return str(existing_device(given, gpus))
-    ranks_here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    if gpus == 0:
-        return "cpu"
-    return f"cuda:{ranks_here}" if gpus > ranks_here else "cuda:0"

@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from trlx.data.method_configs import MethodConfig, get_method
 from trlx.utils.errors import UserError, nearest
@@ -122,6 +122,11 @@ class TrainConfig(_Section):
         resume_interval: optimizer steps between the rolling checkpoint that only resuming uses; 0 writes none.
         keep_checkpoints: how many kept checkpoints stay; null keeps all.
         gradient_checkpointing: recompute activations in the backward pass, for less memory.
+        heldout_metric: a metric of metric_fn with one number a prompt, e.g. "metrics/gold", that training does not see;
+            it is watched for parting from the reward, and its best checkpoint, step 0's too, is kept in
+            `checkpoint_dir/best_heldout_checkpoint`; null watches nothing.
+        heldout_patience: evaluations in a row that must have parted before it counts.
+        on_overoptimization: "warn", or "stop" to end training there and load the best held-out checkpoint back.
     """
 
     total_steps: int
@@ -150,6 +155,9 @@ class TrainConfig(_Section):
     resume_interval: int = 200
     keep_checkpoints: int | None = None
     gradient_checkpointing: bool = False
+    heldout_metric: str | None = None
+    heldout_patience: int = 2
+    on_overoptimization: Literal["warn", "stop"] = "warn"
 
 
 @dataclass

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from trlx.data.configs import TRLConfig
+from trlx.data.configs import TrainConfig, TRLConfig
+from trlx.utils.errors import UserError
 from trlx.utils.ranges import ABOVE_0, AT_LEAST_0, AT_LEAST_1, FINITE, NOT_NEGATIVE, POSITIVE, SHARE, require_ranges
 
 TRAIN = {
@@ -18,6 +19,7 @@ TRAIN = {
     "resume_interval": AT_LEAST_0,
     "keep_checkpoints": AT_LEAST_0,
     "seed": AT_LEAST_0,
+    "heldout_patience": AT_LEAST_1,
 }
 # By name, of whatever method has it.
 METHOD = {
@@ -51,7 +53,18 @@ METHOD = {
 
 
 def require_limits(config: TRLConfig) -> None:
-    """Raises: UserError for a number of the training loop or the method that cannot be meant, naming it."""
+    """Raises: UserError for a setting of the training loop or the method that cannot be meant, naming it."""
     require_ranges(config.train, TRAIN, "train.")
+    _require_stoppable(config.train)
     known = {field.name for field in dataclasses.fields(config.method)}
     require_ranges(config.method, {name: METHOD[name] for name in METHOD if name in known}, "method.")
+
+
+def _require_stoppable(train: TrainConfig) -> None:
+    """Raises: UserError where training shall stop at what nothing watches, or go back to what is not kept."""
+    if train.on_overoptimization != "stop":
+        return
+    if train.heldout_metric is None:
+        raise UserError("train.on_overoptimization stop needs a train.heldout_metric to watch: name one")
+    if not train.save_optimizer:
+        raise UserError("train.on_overoptimization stop loads a checkpoint back: set train.save_optimizer to true")

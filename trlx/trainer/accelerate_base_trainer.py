@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from accelerate.utils import set_seed
 from torch import Tensor
@@ -27,6 +28,7 @@ from trlx.trainer import BaseRLTrainer, register_trainer
 from trlx.trainer.checkpointer import RESUME_NAME, Checkpointer, evict, find_resumable
 from trlx.trainer.engine import Engine, make_accelerator
 from trlx.trainer.evaluator import Evaluator
+from trlx.trainer.heldout import HeldoutWatch
 from trlx.trainer.responder import Responder
 from trlx.trainer.setup import base_model_of, check_tokenizer, minibatches_of, tokenizer_of, tracker_of
 from trlx.trainer.step import run_step
@@ -86,7 +88,9 @@ class AccelerateRLTrainer(BaseRLTrainer):
         self.epoch = self.inner_epoch = self.batch_index = self.nth_evaluation = 0
         self.phase_over = False  # True = the rest of this epoch's passes is left out
         self.best_reward = -float("inf")
+        self.heldout = HeldoutWatch(train, self.accelerator, self.checkpointer, self.tracker)
         self._evaluated = self._saved = -1  # the last step that was
+        self._samples: pd.DataFrame | None = None  # of the last evaluation
 
     # -- what a method supplies -------------------------------------------------------------------------------------
 
@@ -224,21 +228,26 @@ class AccelerateRLTrainer(BaseRLTrainer):
         self.prepare_learning()
         main = self.accelerator.is_main_process
         bar = tqdm(total=self.total_steps, initial=self.iter_count, desc="training", disable=not main)
-        if self.iter_count == 0:
-            self.evaluate()
-        if self.iter_count < self.total_steps:
+        if self.iter_count == 0 and self._evaluated != 0:  # a resumed run may have been at step 0
+            self._evaluate()
+        if not self._is_over:
             for microbatches in self.batches():
                 stats = self.train_step(microbatches)
                 bar.update()
                 bar.set_postfix(loss=f"{stats['losses/total_loss']:.3f}", refresh=False)
-                self._after_step(last=self.iter_count >= self.total_steps)
-                if self.iter_count >= self.total_steps:
+                self._after_step(last=self._is_over)
+                if self._is_over:
                     break
             else:  # the epochs were over first
                 self.total_steps = self.iter_count
                 self._after_step(last=True)
+        self.heldout.roll_back_if_stopped()
         bar.close()
         self.tracker.close()
+
+    @property
+    def _is_over(self) -> bool:
+        return self.iter_count >= self.total_steps or self.heldout.stopped
 
     def batches(self) -> Iterator[list[Any]]:
         """The microbatches of each optimizer step, until the last epoch; after `load`, from where the run stopped."""
@@ -278,9 +287,8 @@ class AccelerateRLTrainer(BaseRLTrainer):
     def _after_step(self, last: bool) -> None:
         train, step = self.config.train, self.iter_count
         if (step % train.eval_interval == 0 or last) and step != self._evaluated:
-            self._evaluated = step
-            self._keep_if_best(best_of_sweep(self.evaluate()))
-        if step % train.checkpoint_interval == 0 or last:
+            self._keep_if_best(best_of_sweep(self._evaluate()))
+        if step % train.checkpoint_interval == 0 or last or self.heldout.stopped:
             if step != self._saved:
                 self._saved = step
                 self.save()
@@ -288,6 +296,15 @@ class AccelerateRLTrainer(BaseRLTrainer):
                 evict(train.checkpoint_dir, train.keep_checkpoints, step)
         elif train.resume_interval and train.save_optimizer and step % train.resume_interval == 0:
             self.save(str(Path(train.checkpoint_dir) / RESUME_NAME))
+
+    def _evaluate(self) -> dict[str, float]:
+        """An evaluation on the way, which the held-out score is watched in; what is best by it is kept."""
+        self._evaluated, self._samples = self.iter_count, None
+        stats = self.evaluate()
+        # Before the best by reward: a checkpoint must not know of a best that a kill kept from the disk.
+        if self._samples is not None and self.heldout.is_best(self._samples, self.iter_count):
+            self.save(str(self.heldout.folder))
+        return stats
 
     def _keep_if_best(self, reward: float | None) -> None:
         if self.config.train.save_best and reward is not None and reward > self.best_reward:
@@ -300,9 +317,9 @@ class AccelerateRLTrainer(BaseRLTrainer):
             return {}
         self.nth_evaluation += 1
         evaluator = Evaluator(self.responder, self.eval_pipeline, self.eval_batch_size, self.reward_fn, self.metric_fn)
-        stats, table = evaluator.run(f"evaluation at step {self.iter_count}")
+        stats, self._samples = evaluator.run(f"evaluation at step {self.iter_count}")
         self.tracker.log(stats, self.iter_count)
-        self.tracker.log_table("samples", table, self.iter_count)
+        self.tracker.log_table("samples", self._samples, self.iter_count)
         return stats
 
     @property
@@ -324,6 +341,8 @@ class AccelerateRLTrainer(BaseRLTrainer):
             "metrics_lines": self.tracker.position(),
             "best_reward": self.best_reward if self.best_reward > -float("inf") else None,
             "world_size": self.accelerator.num_processes,
+            "evaluated": self._evaluated,
+            "heldout": self.heldout.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any], tensors: dict[str, Tensor] | None) -> None:
@@ -332,6 +351,8 @@ class AccelerateRLTrainer(BaseRLTrainer):
             setattr(self, name, state[name])
         self.tracker.rewind(state["metrics_lines"])
         self.best_reward = -float("inf") if state["best_reward"] is None else state["best_reward"]
+        self._evaluated = state.get("evaluated", -1)
+        self.heldout.load_state_dict(state.get("heldout", {}))
 
     def state_tensors(self) -> dict[str, Tensor] | None:
         """This rank's tensors that a checkpoint in the middle of an epoch must hold."""

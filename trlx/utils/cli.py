@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import sys
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -59,7 +59,8 @@ def parse_config(
     cls.__init__.__annotations__ = typing.get_type_hints(cls)
     parser.add_class_arguments(cls)
     switches = {f"--{name}" for name, hint in parser.hints.items() if hint is bool}
-    arguments = _spell_out(sys.argv[1:] if argv is None else argv, switches)
+    given = [_underscored(argument, parser.hints) for argument in (sys.argv[1:] if argv is None else argv)]
+    arguments = _spell_out(given, switches)
     parser.given = arguments
     try:
         for path in _values_of("config", arguments):
@@ -71,6 +72,13 @@ def parse_config(
     except UserError as error:
         fail(str(error))
     return options
+
+
+def _underscored(argument: str, known: Container[str]) -> str:
+    """`--bad-rows=skip` as `--bad_rows=skip`: an option may be written with dashes, as elsewhere."""
+    name, equals, value = argument.removeprefix("--").partition("=")
+    ours = name.replace("-", "_")
+    return f"--{ours}{equals}{value}" if argument.startswith("--") and ours in known else argument
 
 
 def _spell_out(argv: Sequence[str], switches: set[str]) -> list[str]:

@@ -1,0 +1,174 @@
+"""What a policy stage measures besides its reward, and which of it is watched for over-optimisation.
+
+Every evaluation of the stage gets, for each prompt: ROUGE-L against the reference; the gold score where the task has
+one; the score of a second reward model where there is one, relative to the reference as the reward is. The engine
+watches one of the last two (`trlx.trainer.heldout`), since training never sees them. ROUGE is only logged: a summary
+can be better than its reference and have little in common with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from evaluation.policies import require_model
+from launch.policy_reward import policy_reward
+from launch.policy_stage import PolicyOptions
+from reward_model.model import check_reward_model
+from reward_model.reward import ReferenceReward
+from reward_model.reward_options import RewardOptions
+from tasks.records import Post
+from tasks.registry import Task, get_task
+from tasks.run_folder import MAKERS, RunFolder
+from trlx.data.configs import TrainConfig
+from trlx.utils.errors import UserError
+
+METRICS = {"gold": "metrics/gold", "second_reward_model": "metrics/second_reward"}
+
+
+@dataclass
+class MonitoredOptions(PolicyOptions):
+    """Options of a policy stage with a monitor.
+
+    Args:
+        monitor: the held-out score that is watched while training; auto is gold where the task has it, else the second
+            reward model where there is one, else none.
+        second_reward_model: its folder or hub id; null for root/ckpts/second_reward_model where that is there.
+        on_overoptimization: what to do when the reward and the held-out score part: warn, or stop and go back to the
+            best held-out checkpoint.
+    """
+
+    monitor: Literal["auto", "gold", "second_reward_model", "none"] = "auto"
+    second_reward_model: str | None = None
+    on_overoptimization: Literal["warn", "stop"] = "warn"
+
+
+class PolicyMetrics:
+    """The `metric_fn` of a policy stage; called on the main rank only.
+
+    Args:
+        tokenizer: the policy's, for its end-of-sequence text.
+        gold: sample id → gold score of (summary, ended), or None where there is none.
+        second: the second reward model, or None.
+    """
+
+    def __init__(self, tokenizer: Any, gold: GoldScores | None, second: ReferenceReward | None):
+        self.tokenizer, self.gold, self.second = tokenizer, gold, second
+
+    def __call__(
+        self,
+        prompts: Sequence[str],
+        outputs: Sequence[str],
+        sample_id: Sequence[str],
+        reference: Sequence[str],
+        **_: Any,
+    ) -> dict[str, list[float]]:
+        """One number a sample of each measure.
+
+        Args:
+            prompts, outputs: texts; outputs that ended carry the end-of-sequence text.
+            sample_id: of the posts. reference: their clean summaries.
+        """
+        from evaluation.rouge_scores import rouge_f1
+
+        eos = str(self.tokenizer.eos_token)
+        summaries = [output.removesuffix(eos).strip() for output in outputs]
+        measured: dict[str, list[float]] = {}
+        if self.gold is not None:
+            ended = [output.endswith(eos) for output in outputs]
+            measured["gold"] = [self.gold(*row) for row in zip(sample_id, summaries, ended, strict=True)]
+        if self.second is not None:
+            measured["second_reward"] = self.second(prompts, outputs, self.tokenizer, sample_id, reference)
+        return measured | {"rougeL": rouge_f1(summaries, list(reference))["rougeL"]}
+
+
+class GoldScores:
+    """The task's gold score of a post's summary."""
+
+    def __init__(self, task: Task, posts: Sequence[Post]):
+        self._score = task.gold_score
+        self._facts = {post.id: post.extra["facts"] for post in posts}
+
+    def __call__(self, sample_id: str, summary: str, ended: bool) -> float:
+        assert self._score is not None
+        return self._score(self._facts[sample_id], summary, ended)
+
+
+def policy_metrics(
+    options: MonitoredOptions, reward_folders: Sequence[str], posts: Sequence[Post], tokenizer: Any, max_length: int
+) -> PolicyMetrics:
+    """The `metric_fn` that the options and the data allow.
+
+    Args:
+        reward_folders: the reward models that are trained against. posts: to evaluate on. tokenizer: the policy's.
+        max_length: prompt + response + EOS in tokens.
+
+    Raises: UserError for a second reward model that is missing, or that is one of those trained against.
+    """
+    task = get_task(options.task)
+    known = task.gold_score is not None and all("facts" in post.extra for post in posts)
+    folder = second_reward_folder(options, reward_folders)
+    same = RewardOptions(
+        reward_relative=options.reward_relative,
+        reward_batch_size=options.reward_batch_size,
+        reward_dtype=options.reward_dtype,
+        reward_device=options.reward_device,
+    )
+    second = policy_reward(same, [folder], max_length) if folder is not None else None
+    return PolicyMetrics(tokenizer, GoldScores(task, posts) if known else None, second)
+
+
+def second_reward_folder(options: MonitoredOptions, reward_folders: Sequence[str]) -> str | None:
+    """The second reward model: the one named, else the run's own where it is there and something shall be watched.
+
+    Raises: UserError when it is asked for and not there, no reward model, or trained against.
+    """
+    own = RunFolder.of(options.root).second_reward_model
+    named = options.second_reward_model
+    wanted = options.monitor == "second_reward_model" or (options.monitor != "none" and (own / "config.json").is_file())
+    if named is None and not wanted:
+        return None
+    folder = str(own) if named is None else named
+    made = MAKERS["ckpts", "second_reward_model"]
+    require_model(
+        "second reward", folder, f"`{made}` with pairs of its own makes it, or --second_reward_model names it"
+    )
+    if _place(folder) in map(_place, reward_folders):
+        raise UserError(f"--second_reward_model {folder} is trained against: it must be another than --reward_model")
+    check_reward_model(folder)
+    return folder
+
+
+def choose_monitor(options: MonitoredOptions, metrics: PolicyMetrics, train: TrainConfig) -> str:
+    """Set what the engine watches and what it does then; returns the line to say aloud.
+
+    Args:
+        metrics: from `policy_metrics`. train: of the engine's configuration; a `heldout_metric` given there by hand
+            stays.
+
+    Raises: UserError for a score that there is not, or for stopping at nothing.
+    """
+    there = {"gold": metrics.gold is not None, "second_reward_model": metrics.second is not None}
+    chosen: str = options.monitor
+    if chosen == "auto":
+        chosen = next((name for name in METRICS if there[name]), "none")
+    if chosen == "gold" and not there["gold"]:
+        raise UserError(f"--monitor gold: task {options.task} has no gold score of these posts: choose another")
+    by_hand = options.monitor == "auto" and train.heldout_metric is not None
+    if not by_hand:
+        train.heldout_metric = METRICS.get(chosen)
+    if options.on_overoptimization == "stop":
+        train.on_overoptimization = "stop"
+    if train.heldout_metric is not None:
+        then = "stops and goes back" if train.on_overoptimization == "stop" else "warns"
+        return f"watching {train.heldout_metric}, which training never sees: {then} when the reward parts from it"
+    if train.on_overoptimization == "stop":
+        raise UserError("--on_overoptimization stop needs a score to watch: give --second_reward_model FOLDER")
+    why = "as asked" if options.monitor == "none" else "there is no gold score and no second reward model"
+    return f"no held-out score is watched ({why})"
+
+
+def _place(path: str) -> str:
+    return str(Path(path).resolve()) if Path(path).exists() else path
