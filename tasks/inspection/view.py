@@ -6,19 +6,16 @@ for both sides.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any
 
 from tasks.records import Pair, Post
 from tasks.text import END_OF_TEXT, encode_sample, response_text, token_ids, truncate_prompt
 from trlx.utils.errors import UserError
+from trlx.utils.terminal import inert
 
 Record = Post | Pair
 LONGEST_SHOWN = 6000  # characters of a text without a tokenizer to cut it
-
-# Control characters, those that turn the direction of writing, and halves of characters.
-_CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -88,7 +85,7 @@ def example(tokenizer: Any | None, split: str, record: Record, max_length: int) 
 
 def visible(text: str) -> str:
     """Line breaks marked, and other control characters written as escapes so that a terminal does not obey them."""
-    text = _CONTROL.sub(lambda match: ascii(match.group())[1:-1], text)
+    text = inert(text)
     if len(text) > LONGEST_SHOWN:
         half = LONGEST_SHOWN // 2
         text = f"{text[:half]} [... {len(text) - 2 * half} characters ...] {text[-half:]}"

@@ -1,0 +1,155 @@
+"""One post tried: what every policy writes about it, the best of n samples of the first, and what they are worth.
+
+Texts are cut, written and scored as in the evaluation. Left out: a reference (such a post has none), so no ROUGE.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from evaluation.degeneration import faults
+from evaluation.side_by_side import Column, legend, print_columns, print_post, scores_shown
+from evaluation.tables import label
+from reward_model.scorer import RewardScorer
+from tasks.text import split_prompt, subreddit_of, title_of, token_ids, truncate_prompt
+from trlx.generation.records import GeneratedText
+from trlx.generation.sampling import generate_texts
+from trlx.utils.basics import set_seed
+
+SAMPLING = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A model that writes, with its own tokenizer."""
+
+    name: str
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class Written:
+    """One response: who wrote it, after which prompt, and how long that took; a chosen one also has its rewards."""
+
+    title: str
+    prompt: str
+    response: GeneratedText
+    seconds: float
+
+    def column(self, scores: dict[str, float | None]) -> Column:
+        """As it is shown."""
+        text, one = self.response.text.strip(), self.response
+        found = faults(text, one.ended, split_prompt(self.prompt)[1], title_of(self.prompt)).names
+        facts = {
+            **scores_shown(scores),
+            "tokens": str(one.tokens) + ("" if one.ended else ", cut"),
+            "faults": " ".join(found) or "–",
+            "seconds": f"{self.seconds:.2f}",
+        }
+        return Column(self.title, text, facts)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One post with what was written about it, and remarks."""
+
+    prompt: str  # as the first model read it
+    columns: list[Column]
+    remarks: list[str]
+
+    def show(self, console: Console) -> None:
+        """The post, the summaries side by side, the remarks."""
+        title, body = title_of(self.prompt), split_prompt(self.prompt)[1].strip()
+        print_post(console, "the post as it was read", subreddit_of(self.prompt), title, body)
+        print_columns(console, f"{title}\n{body}", self.columns)
+        for remark in self.remarks:
+            console.print(Text(remark))
+        console.print(legend(console))
+        console.print()
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Everything that is loaded once.
+
+    Args:
+        policies: who writes; the first is sampled from. scorers: "reward" and, where there is one, "second_reward".
+    """
+
+    policies: list[Policy]
+    scorers: dict[str, RewardScorer]
+    max_prompt_tokens: int
+    max_new_tokens: int
+    n: int
+    batch_size: int
+    seed: int
+
+    def attempt(self, prompt: str) -> Trial:
+        """What every policy makes of one post, and the best of n.
+
+        Raises: UserError when the post's first lines alone are too long.
+        """
+        first = self.policies[0]
+        remarks: list[str] = []
+        read = truncate_prompt(prompt, first.tokenizer, self.max_prompt_tokens)
+        if (cut := _tokens(first, prompt) - _tokens(first, read)) > 0:
+            remarks.append(
+                f"The post was too long and lost its last {cut} tokens, as in the evaluation: "
+                f"{_tokens(first, read)} of {_tokens(first, prompt)} are left, at most {self.max_prompt_tokens} are read."
+            )
+        written = [self._greedy(policy, prompt) for policy in self.policies]
+        if self.n:
+            best, remark = self._best_of_n(prompt)
+            written.append(best)
+            remarks.append(remark)
+        began = time.perf_counter()
+        scores = {name: self._scores(name, written) for name in self.scorers}
+        remarks.append(f"Scored in {time.perf_counter() - began:.2f} seconds.")
+        columns = [
+            one.column({name: values[index] for name, values in scores.items()}) for index, one in enumerate(written)
+        ]
+        return Trial(read, columns, remarks)
+
+    def _greedy(self, policy: Policy, prompt: str) -> Written:
+        return self._write(f"{label(policy.name)}, greedy", policy, prompt, 1, {"do_sample": False})[0]
+
+    def _best_of_n(self, prompt: str) -> tuple[Written, str]:
+        """The sample of the first policy that the reward model scores highest, and what the others were like."""
+        set_seed(self.seed)
+        policy = self.policies[0]
+        drawn = self._write(f"best of {self.n}, {label(policy.name)}", policy, prompt, self.n, SAMPLING)
+        rewards = [-math.inf if reward is None else reward for reward in self._scores("reward", drawn)]
+        different = len({one.response.text for one in drawn})
+        remark = (
+            f"{self.n} samples of {label(policy.name)} at temperature 1, {different} of them different: reward from "
+            f"{min(rewards):.3f} to {max(rewards):.3f}, mean {sum(rewards) / len(rewards):.3f}."
+        )
+        return drawn[max(range(len(drawn)), key=rewards.__getitem__)], remark
+
+    def _write(self, title: str, policy: Policy, prompt: str, count: int, how: dict[str, Any]) -> list[Written]:
+        read = truncate_prompt(prompt, policy.tokenizer, self.max_prompt_tokens)
+        gen_kwargs = {"max_new_tokens": self.max_new_tokens, **how}
+        began = time.perf_counter()
+        made = generate_texts(policy.model, policy.tokenizer, [read] * count, gen_kwargs, self.batch_size)
+        seconds = time.perf_counter() - began
+        return [Written(title, read, one, seconds) for one in made]
+
+    def _scores(self, scorer: str, written: Sequence[Written]) -> list[float | None]:
+        """One reward each, of the text and prompt as in the evaluation; None for what is no finite number."""
+        prompts, responses = [one.prompt for one in written], [one.response for one in written]
+        texts, ended = [one.text for one in responses], [one.ended for one in responses]
+        scores = self.scorers[scorer].score(prompts, texts, ended)
+        return [score if math.isfinite(score) else None for score in scores]
+
+
+def _tokens(policy: Policy, prompt: str) -> int:
+    return len(token_ids(policy.tokenizer, prompt))
