@@ -10,6 +10,14 @@ from dataclasses import dataclass, field
 
 from evaluation.tables import Table
 
+# Stages of a run, by the key under which the report holds what they left.
+STAGE_NAMES = {
+    "sft": "SFT",
+    "reward_model": "Reward model",
+    "second_reward_model": "Second reward model",
+    "ppo": "PPO",
+}
+
 
 @dataclass(frozen=True)
 class Figure:

@@ -1,0 +1,216 @@
+"""What a run's files say, each read for itself: a file that is missing or unusable costs its part of the report only.
+
+`find` looks below one root through `tasks.run_folder.RunFolder`. Whatever it cannot read becomes a sentence of
+`Found.missing`, with the remedy. Left out: TensorBoard files and models.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+from evaluation.baselines import BASELINES
+from evaluation.report.data import STAGE_NAMES, Sample
+from evaluation.report.joining import join
+from evaluation.samples import SampleRow, read_samples
+from reward_model.verdict import GATE_FILE, model_digest, read_gate
+from tasks.run_folder import RunFolder
+from trlx.utils.errors import UserError
+from trlx.utils.metrics import METRICS_FILE, read_metrics
+
+RESULTS_FORMAT = 2
+FRONTIER_FORMAT = 1
+EVALUATE = "`python trlx_inference_gptneo.py` with the same --root writes it"
+GATE = "`python -m reward_model.gate` with the same --root writes it"
+FRONTIER = "`python -m evaluation frontier` with the same --root writes it"
+
+# Who writes a stage's curves.
+CURVES = {
+    "sft": "`deepspeed sft/train_gptneo_summarize.py` writes them",
+    "reward_model": "`deepspeed reward_model/train_reward_model_gptneo.py` writes them",
+    "second_reward_model": "the training of that reward model writes them",
+    "ppo": "`accelerate launch trlx_gptneo_text_summarization.py` writes them",
+}
+MONITOR = "PPO writes it when it watches a held-out score (its option --monitor)"
+T = TypeVar("T")
+P = ParamSpec("P")
+
+
+@dataclass
+class Found:
+    """Everything that was found below a root, as it was found; None or empty where there is nothing usable."""
+
+    folder: RunFolder
+    results: dict[str, Any] | None = None
+    models: list[str] = field(default_factory=list)  # with samples; the baseline of the comparisons first
+    samples: list[Sample] = field(default_factory=list)
+    gates: dict[str, dict[str, Any]] = field(default_factory=dict)  # "reward_model", "second_reward_model"
+    frontier: dict[str, Any] | None = None
+    metrics: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # key of STAGE_NAMES → lines
+    monitor: dict[str, Any] | None = None
+    missing: list[str] = field(default_factory=list)
+
+    @property
+    def anything(self) -> bool:
+        """Whether there is something to show."""
+        return bool(self.results or self.samples or self.gates or self.frontier or self.metrics)
+
+    def name(self, path: Path) -> str:
+        """A path as people see it: below the root, without the root."""
+        return path.relative_to(self.folder.root).as_posix() if path.is_relative_to(self.folder.root) else str(path)
+
+    def say(self, sentence: str) -> None:
+        """One more sentence of what is missing; the root's own path goes."""
+        self.missing.append(sentence.replace(f"{self.folder.root}/", ""))
+
+    def attempt(self, what: str, remedy: str, make: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> list[T]:
+        """What `make` makes of a file's content, alone in a list; an empty list and a sentence if it cannot.
+
+        A file may have the right format number and still be cut or edited: that must not cost the rest of the report.
+        """
+        try:
+            return [make(*args, **kwargs)]
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            self.say(f"{what} left out ({type(error).__name__}: {error}): {remedy} anew.")
+            return []
+
+
+def find(root: str | Path) -> Found:
+    """Read what is below the root.
+
+    Raises: UserError when the root is no folder.
+    """
+    folder = RunFolder.of(root)
+    if not folder.root.is_dir():
+        raise UserError(f"{root}: no such folder; name a run's root folder with --root")
+    found = Found(folder)
+    found.results = _read_format(found, folder.results, RESULTS_FORMAT, EVALUATE)
+    found.models, found.samples = join(_read_rows(found), found.say)
+    _find_gates(found)
+    found.frontier = _read_format(found, folder.frontier, FRONTIER_FORMAT, FRONTIER)
+    _find_metrics(found)
+    return found
+
+
+def _read_format(found: Found, path: Path, version: int, remedy: str) -> dict[str, Any] | None:
+    """A JSON object whose "format" is the one this version reads; anything else is said and None."""
+    value = _read_object(found, path, remedy)
+    if value is None or value.get("format") == version:
+        return value
+    stated = value.get("format", "without a number (an older version's)")
+    found.say(f"{found.name(path)} is of format {stated}, and this version reads {version}: {remedy} anew.")
+    return None
+
+
+def _read_object(found: Found, path: Path, remedy: str) -> dict[str, Any] | None:
+    if not path.is_file():
+        found.say(f"{found.name(path)} is missing: {remedy}.")
+        return None
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        found.say(f"{found.name(path)} is not JSON ({error}): {remedy} anew.")
+        return None
+    if isinstance(value, dict):
+        return value
+    found.say(f"{found.name(path)} holds no JSON object: {remedy} anew.")
+    return None
+
+
+def _read_rows(found: Found) -> dict[str, list[SampleRow]]:
+    """The rows of every model's CSV that can be read, in the order in which models are shown."""
+    rows = {}
+    for name in _model_names(found):
+        path = found.folder.samples(name)
+        try:
+            rows[name] = read_samples(path)
+            if not rows[name]:
+                found.say(f"{found.name(path)} holds no sample: {EVALUATE} anew.")
+        except UserError as error:
+            found.say(f"Samples of {name} left out: {error}.")
+    return rows
+
+
+def _model_names(found: Found) -> list[str]:
+    """The models of results.json, else those that have a CSV; trivial baselines have no samples worth reading."""
+    there = _names_of_csvs(found.folder)
+    if found.results is None:
+        return sorted((name for name in there if name not in BASELINES), key=lambda name: (_RANK.get(name, 9), name))
+    models = found.results.get("models", {})
+    if strangers := sorted(set(there) - set(models)):
+        found.say(
+            f"Samples of {', '.join(strangers)} left out: results.json does not know them; evaluate them with it."
+        )
+    names = [name for name, about in models.items() if about.get("kind", "model") == "model"]
+    return sorted(names, key=lambda name: name != found.results.get("baseline"))  # type: ignore[union-attr]
+
+
+_RANK = {"sft": 0, "ppo": 1}
+
+
+def _names_of_csvs(folder: RunFolder) -> list[str]:
+    pattern = folder.samples("*").name
+    return [path.name.removesuffix(pattern.removeprefix("*")) for path in folder.metadata.glob(pattern)]
+
+
+def _find_gates(found: Found) -> None:
+    """gate.json of both reward models; the second is only asked for where there is such a model."""
+    for key, folder in (
+        ("reward_model", found.folder.reward_model),
+        ("second_reward_model", found.folder.second_reward_model),
+    ):
+        if key == "second_reward_model" and not folder.is_dir():
+            continue
+        if gate := _read_gate(found, folder):
+            found.gates[key] = gate
+
+
+def _read_gate(found: Found, folder: Path) -> dict[str, Any] | None:
+    path = found.name(folder / GATE_FILE)
+    try:
+        gate = read_gate(folder)
+    except UserError as error:
+        found.say(f"{error}.")
+        return None
+    if gate is None:
+        found.say(f"{path} is missing: {GATE}.")
+    elif gate["model_digest"] != model_digest(folder):
+        found.say(f"{path} judges another model than the one now in its folder: {GATE} anew.")
+    return gate
+
+
+def _find_metrics(found: Found) -> None:
+    """metrics.jsonl of every stage, and what PPO's monitor wrote."""
+    folders = {
+        "sft": found.folder.sft,
+        "reward_model": found.folder.reward_model,
+        "second_reward_model": found.folder.second_reward_model,
+        "ppo": found.folder.ppo_logs,
+    }
+    for key, folder in folders.items():
+        if key == "second_reward_model" and not folder.is_dir():
+            continue
+        if lines := _read_curve(found, key, folder):
+            found.metrics[key] = lines
+    if "ppo" in found.metrics:
+        found.monitor = _read_object(
+            found,
+            found.folder.ppo_logs / "monitor.json",
+            MONITOR,
+        )
+
+
+def _read_curve(found: Found, key: str, folder: Path) -> list[dict[str, Any]]:
+    stage, remedy = STAGE_NAMES[key], CURVES[key]
+    path = found.name(folder / METRICS_FILE)
+    try:
+        lines = read_metrics(folder)
+    except ValueError as error:
+        found.say(f"Training curves of {stage}: {path} has a line that is not JSON ({error}): {remedy} anew.")
+        return []
+    if not lines:
+        found.say(f"Training curves of {stage}: {path} is missing or empty: {remedy}.")
+    return lines
