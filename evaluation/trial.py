@@ -101,10 +101,11 @@ class Bench:
         first = self.policies[0]
         remarks: list[str] = []
         read = truncate_prompt(prompt, first.tokenizer, self.max_prompt_tokens)
-        if (cut := _tokens(first, prompt) - _tokens(first, read)) > 0:
+        before, after = _tokens(first, prompt), _tokens(first, read)
+        if after < before:
             remarks.append(
-                f"The post was too long and lost its last {cut} tokens, as in the evaluation: "
-                f"{_tokens(first, read)} of {_tokens(first, prompt)} are left, at most {self.max_prompt_tokens} are read."
+                f"The post was too long and was cut as in the evaluation: {after} of its {before} tokens are left "
+                f"(at most {self.max_prompt_tokens})."
             )
         written = [self._greedy(policy, prompt) for policy in self.policies]
         if self.n:
