@@ -87,6 +87,11 @@ class RunFolder:
         return self.root / "ckpts" / "ppo"
 
     @property
+    def monitor(self) -> Path:
+        """What PPO saw of its reward and of a score it does not train on."""
+        return self.ppo_logs / "monitor.json"
+
+    @property
     def metadata(self) -> Path:
         """Tables and CSVs for people."""
         return self.root / "metadata"
