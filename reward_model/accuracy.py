@@ -1,14 +1,13 @@
 """How often the reward model agrees with people on held-out pairs: overall, and group by group where the data name
 groups (batch of labelling, the annotator's confidence, the annotator).
 
-Left out: calibration and stress tests, which judge a model rather than describe it.
+Left out: calibration and stress tests, which judge a model rather than describe it (`reward_model.gate`).
 """
 
 from __future__ import annotations
 
 import csv
 import io
-import math
 import statistics
 from collections import defaultdict
 from collections.abc import Sequence
@@ -68,16 +67,14 @@ def accuracy_by(pairs: Sequence[PairText], right: Sequence[float], column: str) 
 
 
 def _proportion(name: str, hits: Sequence[float]) -> dict[str, Any]:
-    share = statistics.fmean(hits)
-    return {name: share, f"{name}_interval_95": proportion_interval(share, len(hits))}
+    return {name: statistics.fmean(hits), f"{name}_interval_95": proportion_interval(sum(hits), len(hits))}
 
 
-def proportion_interval(share: float, count: int) -> list[float]:
-    """Wilson's 95% interval of a proportion."""
-    z = 1.959964
-    centre = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    return [centre - half, centre + half]
+def proportion_interval(hits: float, count: int) -> list[float]:
+    """Wilson's 95% interval of hits / count. Not `evaluation.statistics.proportion`: a tie is half a hit here."""
+    from statsmodels.stats.proportion import proportion_confint
+
+    return [float(end) for end in proportion_confint(hits, count, alpha=0.05, method="wilson")]
 
 
 def write_scored_pairs(

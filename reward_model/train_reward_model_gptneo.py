@@ -8,7 +8,8 @@
 Loss −log σ(chosen − rejected) on the scores at EOS. The best model by `best_metric` ends in `<root>/ckpts/reward_model`
 in float32, with the mean score of reference summaries as `reward_offset` in its config; accuracy on the test pairs is
 printed and lies in `results.json` beside it, by batch, confidence and annotator where the data name them, and every
-test pair with its scores in `test_pairs.csv`. Left out: rankings of more than two.
+test pair with its scores in `test_pairs.csv`; the release gate (`reward_model.gate`) judges the model, its verdict lies
+in `gate.json`. Left out: rankings of more than two.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from launch.stage import (
 )
 from launch.stage_trainer import StageTrainer
 from reward_model.accuracy import accuracies, agreement, write_scored_pairs
+from reward_model.gate import data_facts, gather_evidence, judge, read_thresholds, scores_of, stress_outcomes
 from reward_model.model import (
     OFFSET_FIELD,
     freeze_bottom,
@@ -46,11 +48,14 @@ from reward_model.model import (
 )
 from reward_model.objective import METRICS, LossName, PairObjective
 from reward_model.pairs import PairCollator
+from reward_model.provenance import write_training_posts
 from reward_model.scorer import RewardScorer
-from reward_model.training_data import PairData, PairDataOptions, load_data, load_references
+from reward_model.thresholds import Thresholds
+from reward_model.training_data import PairData, PairDataOptions, load_data, load_references, training_prompts
+from reward_model.verdict import decide, verdict_lines
 from tasks.records import Pair
-from tasks.run_folder import default_under, fill_places
-from tasks.text import response_text, truncate_prompt
+from tasks.run_folder import RunFolder, default_under, fill_places
+from tasks.text import truncate_prompt
 from trlx.utils.cli import parse_config
 from trlx.utils.distributed import is_main_rank
 from trlx.utils.errors import run_main
@@ -74,6 +79,7 @@ class RewardOptions(PairDataOptions, StageOptions):
         loss: score at the EOS, or trlX's mean from the first differing token on.
         frozen_fraction: embeddings and this part of the blocks, from the bottom, are not trained; 0 trains everything.
         score_batch_size: texts scored at once at the end.
+        gate: file with the thresholds of the release gate, which is run at the end; null runs none.
     """
 
     model: str = "EleutherAI/gpt-neo-125M"
@@ -84,6 +90,7 @@ class RewardOptions(PairDataOptions, StageOptions):
     loss: LossName = "last_token"
     frozen_fraction: float = 0.7
     score_batch_size: int = 32
+    gate: str | None = "{repo}/configs/reward_gate.yaml"
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -97,6 +104,7 @@ def train(options: RewardOptions) -> Path:
     """Run the stage; returns the folder the model is in. Call on every rank, within `launch.stage.ranks`."""
     began = time.time()
     require_ranges(options, RANGES)
+    thresholds = None if options.gate is None else read_thresholds(options.gate)
     out = default_under(options.root, options.out, "ckpts", "reward_model")
     stage = begin_stage("reward model", options, out, METRICS)
     tokenizer = new_reward_tokenizer(options.model)
@@ -130,7 +138,10 @@ def train(options: RewardOptions) -> Path:
         publish_model(stage, staging)
         write_scored_pairs(stage.out / TEST_PAIRS_FILE, data.test, chosen, rejected)
         write_json(stage.out / "results.json", results)
+        write_training_posts(stage.out, training_prompts(options))
     say_results(stage, results)
+    if thresholds is not None:
+        run_gate(stage, options, scorer, thresholds, references, data.test, chosen, rejected)
     finish_stage(stage, began, steps=trainer.state.global_step, best_metric=trainer.state.best_metric)
     return stage.out
 
@@ -179,11 +190,36 @@ def scored(scorer: RewardScorer, texts: Sequence[tuple[str, str]]) -> list[float
     """Scores of (prompt, clean summary), the work shared out over the ranks. A collective."""
     rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     mine = texts[rank::world]
-    shares = gather_objects(scorer.score([prompt for prompt, _ in mine], [response_text(text) for _, text in mine]))
+    shares = gather_objects(scores_of(scorer, mine))
     scores = [0.0] * len(texts)
     for index, share in enumerate(shares):
         scores[index::world] = share
     return scores
+
+
+def run_gate(
+    stage: Stage,
+    options: RewardOptions,
+    scorer: RewardScorer,
+    thresholds: Thresholds,
+    references: Sequence[tuple[str, str]],
+    test: Sequence[Pair],
+    chosen: Sequence[float],
+    rejected: Sequence[float],
+) -> None:
+    """Judge the published model and say the verdict. A collective: ranks share the scoring, the main rank judges.
+
+    Args:
+        chosen, rejected: scores of both sides of the test pairs.
+    """
+    stress = stress_outcomes(references, lambda texts: scored(scorer, texts))
+    if is_main_rank():
+        evidence = gather_evidence(stage.out, scorer, test, chosen, rejected, stress)
+        run, source = RunFolder.of(options.root), options.test_data or options.data
+        facts = data_facts(run, source, options.test_split, options.references, options.references_split)
+        checks = judge(stage.out, evidence, thresholds, facts)
+        for line in verdict_lines(decide(checks), checks):
+            stage.say(line)
 
 
 def set_offset(folder: Path, offset: float) -> None:

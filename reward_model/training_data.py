@@ -7,6 +7,7 @@ are kept as text, since the finished model scores them. Left out: any choice by 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,12 @@ def encode_split(options: PairDataOptions, tokenizer: Any, max_length: int, chos
     if not items:
         raise UserError(f"{chosen.source}, split '{chosen.split}': no usable pair ({counts}): give other data")
     return Rows(items, lengths), counts
+
+
+def training_prompts(options: PairDataOptions) -> Iterator[str]:
+    """The prompts of the pairs that are trained on, read anew: the cache holds their token ids alone."""
+    train, _, _ = chosen_rows(options)
+    return (pair.prompt for pair in train.pairs(Skipped(), PairCounts()))
 
 
 def load_references(options: PairDataOptions) -> list[tuple[str, str]]:

@@ -61,11 +61,11 @@ class Check:
 
     @property
     def wanted(self) -> str:
-        """`>= 0.6`."""
+        """`>= 0.6`; `low end > 0`."""
         if self.threshold is None:
             return "–"
         end = "low end " if self.rule == ">" else ""
-        return f"{end}{self.rule} {_number(self.threshold)}"
+        return f"{end}{self.rule} {self.threshold:g}"
 
     @property
     def line(self) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from reward_model.gate import GateOptions
 from reward_model.train_reward_model_gptneo import RewardOptions
 from sft.train_gptneo_summarize import SftOptions
 from tasks.miniature import PostsOptions
@@ -22,6 +23,7 @@ from trlx_inference_gptneo import InferenceOptions
 STAGE_OPTIONS: dict[str, type[Any]] = {
     "sft": SftOptions,
     "reward_model": RewardOptions,
+    "reward_gate": GateOptions,
     "ppo": PPOOptions,
     "inference": InferenceOptions,
     "posts": PostsOptions,

@@ -49,7 +49,9 @@ def test_accuracy_overall_and_by_group() -> None:
 
 def test_interval_golden() -> None:
     # Wilson, 8 of 10: centre (0.8 + 1.9208/10) / 1.38415 = 0.71674, half 0.22655
-    assert proportion_interval(0.8, 10) == pytest.approx([0.49016, 0.94331], abs=1e-4)
+    assert proportion_interval(8, 10) == pytest.approx([0.49016, 0.94331], abs=1e-4)
+    # a tie is half a hit, 2.5 of 4: centre (0.625 + 1.9208/4) / 1.96036 = 0.56377, half 0.34434
+    assert proportion_interval(2.5, 4) == pytest.approx([0.21943, 0.90811], abs=1e-4)
 
 
 def test_scored_pairs_keep_what_the_data_say(tmp_path: Path) -> None:

@@ -10,10 +10,12 @@ import torch
 from tiny_stage import pairs, write_rows
 from transformers import AutoModelForCausalLM
 
-from reward_model.accuracy import proportion_interval
+from reward_model.gate import GateOptions, judge_model, read_thresholds
 from reward_model.objective import PairObjective
+from reward_model.provenance import shared_posts
 from reward_model.scorer import RewardScorer
 from reward_model.train_reward_model_gptneo import RewardOptions, main
+from reward_model.verdict import read_gate, read_verdict
 from tasks.text import truncate_prompt
 from tasks.tldr import load_pairs, load_posts
 from trlx.utils.errors import UserError
@@ -59,8 +61,47 @@ def test_a_run_learns_and_what_it_reports_is_what_is_on_disk(root: Path) -> None
     evaluations = [line for line in read_metrics(out) if "eval_accuracy" in line]
     assert [line["step"] for line in evaluations] == [3, 6] and "eval_accuracy_noise_free" in evaluations[0]
     assert json.loads((out / "run.json").read_text())["finished"]
+    assert shared_posts(out, [row["prompt"] for row in pairs(24, 3)]) == len({row["prompt"] for row in pairs(24, 3)})
     with pytest.raises(UserError, match="already holds a run"):
         main(options(root))
+
+
+def test_the_gate_judges_the_model_that_was_written(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    easy = root / "easy.yaml"
+    easy.write_text("thresholds: {min_pairs: 5, min_posts: 5, accuracy: 0.9, trained_on: 0.5, padding: 1.0e-4}\n")
+    main(options(root, f"--gate={easy}"))
+    out = root / "ckpts" / "reward_model"
+    said = capsys.readouterr().out
+    assert "[reward model] reward model gate: PASS (15 checks, 11 not judged)" in said
+    verdict, gate = read_verdict(out), read_gate(out)
+    assert verdict is not None and verdict.passed and not verdict.stale and gate is not None
+    assert gate["accuracy"]["accuracy"]["mean"] == 1.0 and gate["data"]["n"] == 8
+    assert gate["data"]["references_split"] == "valid"
+    assert {one["name"]: one["n"] for one in gate["stress"]}["other_post"] == 6  # one reference a post
+    by_hand = judge_model(
+        GateOptions(
+            root=str(root),
+            data=f"{root}/data/comparisons",
+            references=f"{root}/data/sft",
+            max_length=128,
+            thresholds=read_thresholds(str(easy)),
+        )
+    )
+    assert [(check.name, check.status) for check in by_hand] == [(c.name, c.status) for c in gate["checks"]]
+    assert [check.value for check in by_hand] == pytest.approx([c.value for c in gate["checks"]], abs=1e-5)
+    easy.write_text("thresholds: {min_pairs: 5, accuracy: 0.9, trained_on: 0.0}\n")
+    train_pairs = f"--test_data={root}/data/comparisons_train.jsonl"
+    main(options(root, f"--gate={easy}", "--overwrite", train_pairs))
+    assert "  fails: trained_on 1.000" in capsys.readouterr().out  # judged on what it was trained on
+    main(options(root, "--gate=null", "--overwrite"))
+    assert read_verdict(out) is None and "model gate" not in capsys.readouterr().out
+
+
+def test_bad_thresholds_stop_before_training(root: Path) -> None:
+    (root / "gate.yaml").write_text("thresholds:\n  acc: 1\n")
+    with pytest.raises(UserError, match=r"gate\.yaml, line 2: unknown key 'thresholds\.acc'"):
+        main(options(root, f"--gate={root}/gate.yaml"))
+    assert not (root / "ckpts" / "reward_model").exists()
 
 
 def as_comparison(row: dict[str, Any], number: int, split: str) -> dict[str, Any]:
@@ -188,11 +229,6 @@ def test_first_divergence_loss_golden() -> None:
     # positions 1 and 2 count: (−log σ(1) − log σ(2)) / 2 = (0.313262 + 0.126928) / 2
     assert objective(model, BATCH).item() == pytest.approx(0.220095, abs=1e-6)
     assert not model.score._forward_hooks  # the watch is taken off again
-
-
-def test_wilson_interval_golden() -> None:
-    # 8 of 10: the textbook's 0.490 to 0.943
-    assert proportion_interval(0.8, 10) == pytest.approx([0.4902, 0.9433], abs=1e-4)
 
 
 def test_the_defaults_are_those_of_the_example() -> None:

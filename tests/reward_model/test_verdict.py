@@ -41,7 +41,7 @@ def test_fail_names_every_failing_check(folder: Path) -> None:
     assert verdict is not None and not verdict.passed
     assert verdict.lines == [
         "reward model gate: FAIL (2 checks)",
-        "  fails: beats_longer_wins 0.010 [-0.020, 0.040] on 600, must be low end > 0.000 (over 'longer wins')",
+        "  fails: beats_longer_wins 0.010 [-0.020, 0.040] on 600, must be low end > 0 (over 'longer wins')",
     ]
 
 
