@@ -54,7 +54,7 @@ def say_verdicts(stage: str, folders: Sequence[str], accept_failing: bool) -> No
             continue
         if not accept_failing:
             raise UserError(
-                f"{folder} failed its gate: mend it, or pass --accept-failing-reward-model to train against it anyway"
+                f"{folder} failed its gate: train a better one, or pass --accept-failing-reward-model to go on with it"
             )
         print(f"[{stage}] {folder}: accepted all the same, as --accept-failing-reward-model says", flush=True)
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from case import Case, Spoil
 from harness import JUDGE, PPO, REWARD, SFT
 
+from reward_model.verdict import GATE_FILE, Check, gate_content
+
 
 def edited(folder: Path, name: str, **changes: object) -> None:
     """Change keys of a JSON file; None takes one out."""
@@ -96,11 +98,33 @@ def no_weights(root: Path, work: Path) -> list[str]:
     return []
 
 
+def failed_gate(*options: str) -> Spoil:
+    """The gate has judged the reward model, and found it no better than a coin."""
+
+    def spoil(root: Path, work: Path) -> list[str]:
+        folder = root / "ckpts" / "reward_model"
+        check = Check("accuracy", "pairs ranked as the labels say", 0.5, 0.4, 0.6, 100, 0.6, ">=", "fail")
+        (folder / GATE_FILE).write_text(json.dumps(gate_content(folder, [check])))
+        return list(options)
+
+    return spoil
+
+
+def torn_gate(root: Path, work: Path) -> list[str]:
+    (root / "ckpts" / "reward_model" / GATE_FILE).write_text('{"format": 1, "verdict"')
+    return []
+
+
+def judged_by_itself(root: Path, work: Path) -> list[str]:
+    return ["--second_reward_model", f"{root}/ckpts/reward_model"]
+
+
 EOS = ("no EOS token", "set eos_token in tokenizer_config.json")
 PAD = ("reward_model", "pad token is EOS", "train it with a pad token of its own")
 LABELS = ("reward_model", "has one label, this has 3", "name another")
 OTHER_IDS = ("its tokenizer has ids up to 320 but the model embeds only 320", "take both from one folder")
 SFT_MAKES_IT = ("ckpts/sft", "`deepspeed sft/train_gptneo_summarize.py`", "--root")
+FAILED = ("ckpts/reward_model failed its gate", "--accept-failing-reward-model")
 REWARD_MAKES_IT = ("ckpts/reward_model", "`deepspeed reward_model/train_reward_model_gptneo.py`", "--root")
 
 CASES = [
@@ -131,6 +155,16 @@ CASES = [
         REWARD,
         lambda root, work: [*without("ckpts", "sft")(root, work), "--model", "{root}/ckpts/sft"],
         SFT_MAKES_IT,
+    ),
+    Case("failed-gate", PPO, failed_gate(), FAILED),
+    Case("failed-gate-with-a-switch-off", PPO, failed_gate("--accept-failing-reward-model=false"), FAILED),
+    Case("torn-gate", PPO, torn_gate, ("reward_model/gate.json", "reward_model.gate")),
+    Case("second-reward-model-is-the-first", PPO, judged_by_itself, ("is trained against", "--reward_model")),
+    Case(
+        "missing-second-reward-model",
+        PPO,
+        lambda root, work: ["--monitor", "second_reward_model"],
+        ("ckpts/second_reward_model", "--second_reward_model"),
     ),
     Case("missing-base", SFT, without("base"), ("/base", "`python -m tasks.scratch_model`", "--model")),
     Case("missing-critic", PPO, lambda root, work: ["--model.critic_path", f"{work}/no"], ("no", "model.critic_path")),

@@ -54,6 +54,10 @@ CASES = [
     Case("a-number-that-cannot-be-meant", SFT, given("--eval_steps", "-5"), ("--eval_steps must be at least 1",)),
     Case("an-infinite-rate", SFT, config("learning_rate: .inf\n"), ("--learning_rate must be", "not inf")),
     Case("a-length-of-nothing", PPO, given("--train.batch_size", "0"), ("train.batch_size must be at least 1",)),
+    Case(
+        "nothing-to-stop-at", PPO, given("--on-overoptimization", "stop"), ("a score to watch", "--second_reward_model")
+    ),
+    Case("no-gold-to-watch", PPO, given("--monitor", "gold"), ("--monitor gold", "tldr has no gold score")),
     Case("key-given-twice", SFT, config("seed: 1\nepochs: 1\nseed: 2\n"), ("mine.yaml, line 3", "already on line 1")),
     Case("tabs-in-a-config", SFT, config("model: x\n\tseed: 1\n"), ("mine.yaml, line 2", "indent with spaces")),
     Case("no-mapping", SFT, config("- seed\n"), ("mine.yaml", "holds a list", "key: value")),

@@ -87,6 +87,7 @@ def test_room_for_a_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         ({"train.checkpoint_interval": 1000, "train.keep_checkpoints": 2}, 2 + 3),
         ({"train.checkpoint_interval": 1000, "train.total_steps": 1500}, 2 + 3),
         ({"train.save_best": False}, 1 + 1 + 1),
+        ({"train.heldout_metric": "metrics/gold"}, 1 + 2 + 1 + 1),  # and the best by that
         ({"train.resume_interval": 0}, 1 + 1 + 1),
         ({"train.save_optimizer": False}, 1 + 1 + 1),  # nothing to resume from
         ({"train.total_steps": 100}, 1 + 1 + 1),  # over before the first rolling one

@@ -121,3 +121,23 @@ def test_mistakes_in_a_file(refusal: Callable[..., str], tmp_path: Path, text: s
     path.write_text(text)
     assert refusal("--config", str(path)) == f"{path}, {line}"
     assert refusal(f"--config={path}", "--name", "y") == f"{path}, {line}"
+
+
+def test_dashes_do_for_underscores() -> None:
+    @dataclass
+    class Dashed:
+        """Options.
+
+        Args:
+            bad_rows: text.
+            accept_all: a switch.
+            train: a section.
+        """
+
+        bad_rows: str = "stop"
+        accept_all: bool = False
+        train: Section = field(default_factory=Section)
+
+    parsed = parse_config(Dashed, "Test.", ["--accept-all", "--bad-rows", "x-y", "--train.seed=3"])
+    assert (parsed.accept_all, parsed.bad_rows, parsed.train.seed) == (True, "x-y", 3)
+    assert parse_config(Dashed, "Test.", ["--bad-rows=a-b", "--accept-all=false"]) == Dashed("a-b")
