@@ -497,11 +497,11 @@
   }
 
   function csvHeader(ofReference) {
-    const perModel = [...data.measures.map((measure) => `_${measure.name}`), "_tokens", "_ended", "_faults"];
+    const perModel = ["_summary", ...data.measures.map((measure) => `_${measure.name}`), "_tokens", "_ended", "_faults"];
     return [
       ...["id", "subreddit", "title", "post", "reference"],
       ...ofReference.map(({ name }) => `reference_${name}`),
-      ...data.models.flatMap(({ name }) => [name, ...perModel.map((end) => name + end)]),
+      ...data.models.flatMap(({ name }) => perModel.map((end) => name + end)),
     ];
   }
 

@@ -15,12 +15,16 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from evaluation.report.data import Figure, Output, ReportData, Sample
 from evaluation.report.highlight import Span, source_spans
 from evaluation.tables import Table, label
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 _HERE = Path(__file__).parent
 _DIGITS = 6  # of scores in the page: more than anyone reads, and half of what JSON would write
@@ -52,14 +56,10 @@ def render(report: ReportData) -> str:
 
     Lone surrogates, which UTF-8 cannot hold, become U+FFFD, and so does NUL outside the samples.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
     style, script = _asset("style.css"), _asset("inspector.js")
-    environment = Environment(
-        loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    html = environment.get_template("template.html.j2").render(
+    html = _template().render(
         report=report,
         policy=content_security_policy(style, script),
         style=Markup(style),  # our own files, not data
@@ -70,6 +70,16 @@ def render(report: ReportData) -> str:
         is_wide=is_wide,
     )
     return whole_text(html).replace("\x00", "\ufffd")
+
+
+@lru_cache(maxsize=1)
+def _template() -> Template:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.get_template("template.html.j2")
 
 
 def _asset(name: str) -> str:
