@@ -128,10 +128,11 @@ def paired_difference(
 
     Raises: ValueError when the lengths differ, and as `mean_interval`.
     """
-    return mean_interval(_differences(a, b), level=level, resamples=resamples, seed=seed)
+    return mean_interval(differences(a, b), level=level, resamples=resamples, seed=seed)
 
 
-def _differences(a: Sequence[float], b: Sequence[float]) -> list[float]:
+def differences(a: Sequence[float], b: Sequence[float]) -> list[float]:
+    """a[i] − b[i], a column for `mean_intervals`. Raises: ValueError when the lengths differ."""
     if len(a) != len(b):
         raise ValueError(f"paired lists differ in length: {len(a)} and {len(b)}")
     return (np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)).tolist()
@@ -147,14 +148,14 @@ def permutation_p(a: Sequence[float], b: Sequence[float], *, resamples: int = RE
 
     Raises: ValueError when the lengths differ, or for no values or one that is not finite.
     """
-    differences = _checked(_differences(a, b))
-    differences = differences[differences != 0]
-    if differences.size < 2:  # one pair is as far apart when it is swapped
+    gaps = _checked(differences(a, b))
+    gaps = gaps[gaps != 0]
+    if gaps.size < 2:  # one pair is as far apart when it is swapped
         return 1.0
-    # One fixed order and direction, so that the same draws meet the same differences.
-    differences = differences if math.fsum(differences) >= 0 else -differences
-    differences = differences[np.lexsort((differences, np.abs(differences)))]
-    sizes, signs = np.abs(differences) / np.abs(differences).max(), np.sign(differences)
+    # One fixed order and direction, so that the same draws meet the same gaps.
+    gaps = gaps if math.fsum(gaps) >= 0 else -gaps
+    gaps = gaps[np.lexsort((gaps, np.abs(gaps)))]
+    sizes, signs = np.abs(gaps) / np.abs(gaps).max(), np.sign(gaps)
     rng = np.random.default_rng(seed)
 
     def distance(drawn: Array, axis: int) -> Any:
@@ -163,8 +164,8 @@ def permutation_p(a: Sequence[float], b: Sequence[float], *, resamples: int = RE
 
     # Not `alternative="two-sided"`: that doubles the smaller tail, which here is the same tail twice.
     options: dict[str, Any] = {"vectorized": True, "n_resamples": resamples, "alternative": "greater"}
-    batch = max(1, _VALUES_AT_ONCE // differences.size)
-    if 2**differences.size <= resamples:
+    batch = max(1, _VALUES_AT_ONCE // gaps.size)
+    if 2**gaps.size <= resamples:
         result = permutation_test((signs,), distance, permutation_type="samples", batch=batch, rng=rng, **options)
     else:
         # The same test; permutation_test itself takes twenty times as long to draw its swaps.
@@ -197,8 +198,8 @@ def compare_all(
 ) -> dict[str, Difference]:
     """`compare` for every measure in both, in the order of `ours`, with the posts drawn once for all of them."""
     names = [name for name in ours if name in theirs]
-    differences = {name: _differences(ours[name], theirs[name]) for name in names}
-    intervals = mean_intervals(differences, level=level, resamples=resamples, seed=seed)
+    columns = {name: differences(ours[name], theirs[name]) for name in names}
+    intervals = mean_intervals(columns, level=level, resamples=resamples, seed=seed)
     return {
         name: Difference(
             **asdict(intervals[name]), p=permutation_p(ours[name], theirs[name], resamples=resamples, seed=seed)
