@@ -18,6 +18,7 @@ from tasks.run_folder import RunFolder
 from trlx.utils.errors import UserError
 
 REMEDY = "trlx_inference_gptneo.py with the same --root writes it anew"
+_READ = ("models", "differences", "preferences", "baseline", "posts", "run")
 # What must agree for two runs' numbers to stand under each other → how it is called.
 _SAME = {
     "task": "task",

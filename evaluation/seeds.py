@@ -106,12 +106,12 @@ def strangers(runs: Sequence[RunResults]) -> list[str]:
 
 
 def other_posts(runs: Sequence[RunResults]) -> list[str]:
-    """A sentence for each run that was judged on other posts than the first one, as where a seed also draws the data."""
+    """A sentence for each run judged on other posts than the first one, as where a seed also draws the data."""
     first, *others = runs
     counts = [(run.root, shared_posts(first, run)) for run in others]
     return [
-        f"{root} was judged on other posts than {first.root} ({count[0]} of {count[1]} are the same): what lies between "
-        "the two is a matter of posts too."
+        f"{root} was judged on other posts than {first.root} ({count[0]} of {count[1]} are the same): what lies "
+        "between the two is a matter of posts too."
         for root, count in counts
         if count is not None and count[0] < count[1]
     ]
