@@ -190,3 +190,22 @@ def test_a_failing_reward_function_ends_every_rank(tmp_path: Path, tokenizer_fol
     assert ran.stderr.count("a function of yours failed on the main rank") >= 2
     assert ran.stderr.count("in reward_fn") >= 2 and "KeyError: 'the judge is away'" in ran.stderr
     assert time.monotonic() - start < 120
+
+
+@pytest.mark.parametrize("wrapper", [*WRAPPERS, "zero2-bf16"])
+def test_ranks_that_over_optimise_stop_and_go_back_together(
+    tmp_path: Path, tokenizer_folder: str, wrapper: str
+) -> None:
+    ran = launch(wrapper, "parting", tmp_path / "run", tokenizer_folder)
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    first, second = (json.loads((tmp_path / "run" / f"parting_{rank}.json").read_text()) for rank in range(2))
+    assert first["steps"] == second["steps"] == 3  # best at 1, below at 2 and 3
+    assert first["total"] == second["total"]
+    assert (first["calls"], second["calls"]) == (4, 0)
+    assert ran.stderr.count("over-optimisation at step 3") == 1
+    export, best, last = (
+        AutoModelForCausalLM.from_pretrained(tmp_path / "run" / name).state_dict()
+        for name in ("export", "best_heldout_checkpoint/hf_model", "checkpoint_3/hf_model")
+    )
+    assert all(torch.equal(export[name], value) for name, value in best.items())
+    assert any(not torch.equal(export[name], value) for name, value in last.items())

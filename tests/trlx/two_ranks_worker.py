@@ -1,6 +1,6 @@
 """Run by `test_two_ranks` on each rank: one optimizer step on invented rollouts, or a short run of `trlx.train`.
 
-accelerate launch ... two_ranks_worker.py step|train|failing OUTPUT TOKENIZER
+accelerate launch ... two_ranks_worker.py step|train|failing|parting OUTPUT TOKENIZER
 """
 
 import json
@@ -104,10 +104,44 @@ def run() -> None:
     note("run", {"world": trainer.accelerator.num_processes, "calls": CALLS})  # type: ignore[attr-defined]
 
 
+def parting() -> None:
+    """The held-out score falls from step 1 on while the reward rises: each rank exports what it went back to."""
+    scores = iter((0.5, 0.9, 0.7, 0.6, 0.5))
+
+    def metric_fn(tag: list[int], **_: Any) -> dict[str, list[float]]:
+        mean = next(scores)
+        CALLS.append(list(tag))
+        return {"gold": [mean + 0.001 * number for number in tag]}
+
+    config = ppo_config(
+        OUTPUT,
+        TOKENIZER,
+        train__epochs=1,
+        train__eval_interval=1,
+        train__heldout_metric="metrics/gold",
+        train__on_overoptimization="stop",
+        optimizer__kwargs__lr=1e-2,
+        model__num_layers_unfrozen=2,
+    )
+    rising = iter(range(100))
+    trainer = trlx.train(
+        reward_fn=lambda outputs, **_: [float(next(rising))] * len(outputs),
+        metric_fn=metric_fn,
+        prompts=PROMPTS,
+        eval_prompts=PROMPTS[:5],
+        config=config,
+    )
+    trainer.save_pretrained(str(OUTPUT / "export"))
+    total = sum(value.double().abs().sum().item() for value in weights(trainer).values())  # type: ignore[arg-type]
+    note("parting", {"steps": trainer.iter_count, "total": total, "calls": len(CALLS)})
+
+
 if __name__ == "__main__":
     OUTPUT.mkdir(parents=True, exist_ok=True)
     if MODE.startswith("step"):
         one_step()
+    elif MODE == "parting":
+        parting()
     else:
         run()
     if dist.is_initialized():

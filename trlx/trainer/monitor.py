@@ -53,7 +53,7 @@ class HeldoutMonitor:
     the whole interval of the paired differences (prompt by prompt, this evaluation minus the best one) below zero,
     while the mean reward was at or above what it was at that best. The conditions and why:
 
-    - Paired: prompts differ far more than evaluations do, and each prompt's own level cancels.
+    - Paired: what the prompts differ by among themselves cancels.
     - At or above the reward of the best: when both fall, training is failing, but not by pleasing the reward function.
     - An interval at 1 − 5%/k, k being the number of earlier evaluations. The best is the luckiest of k noisy means, so
       any later one looks worse than it. At 95% each, with patience 2 and nothing happening but sampling noise, 31% of
