@@ -16,7 +16,7 @@ from tasks.text import split_prompt, subreddit_of, title_of
 
 Say = Callable[[str], None]
 MOST_NAMED = 5  # ids in a sentence
-REMEDY = "evaluate all models in one call"
+TOGETHER = "evaluate all models in one call"
 # Scores of one text by one model differ this much by batch and padding; by another model they differ more.
 SAME_SCORE = 1e-2
 _SCORES = {
@@ -50,16 +50,20 @@ def _by_id(name: str, lines: Sequence[SampleRow], say: Say) -> dict[str, SampleR
     twice = [one for one, count in Counter(row.id for row in lines).items() if count > 1]
     if twice:
         say(f"{name} has {_some(twice)} more than once: the first row of each is shown.")
-    return {row.id: row for row in reversed(lines)}
+    first: dict[str, SampleRow] = {}
+    for row in lines:
+        first.setdefault(row.id, row)
+    return first
 
 
 def _common(by_model: Mapping[str, dict[str, SampleRow]], say: Say) -> list[str]:
     every = dict.fromkeys(one for lines in by_model.values() for one in lines)  # a set that keeps its order
     for name, lines in by_model.items():
         if lacking := [one for one in every if one not in lines]:
-            say(f"{name} lacks {len(lacking)} of {len(every)} posts ({_some(lacking)}), which are left out: {REMEDY}.")
-    first = reversed(next(iter(by_model.values())))  # as in the file: `_by_id` turned it round
-    return [one for one in first if all(one in lines for lines in by_model.values())]
+            say(
+                f"{name} lacks {len(lacking)} of {len(every)} posts ({_some(lacking)}), which are left out: {TOGETHER}."
+            )
+    return [one for one in every if all(one in lines for lines in by_model.values())]
 
 
 def _same_posts(by_model: Mapping[str, dict[str, SampleRow]], ids: list[str], say: Say) -> list[str]:
@@ -67,7 +71,7 @@ def _same_posts(by_model: Mapping[str, dict[str, SampleRow]], ids: list[str], sa
         return len({(lines[one].post, lines[one].truth) for lines in by_model.values()}) == 1
 
     if odd := [one for one in ids if not same(one)]:
-        say(f"Models read different posts or references under {_some(odd)}, which are left out: {REMEDY}.")
+        say(f"Models read different posts or references under {_some(odd)}, which are left out: {TOGETHER}.")
     return [one for one in ids if same(one)]
 
 
@@ -88,7 +92,7 @@ def _say_references(by_model: Mapping[str, dict[str, SampleRow]], ids: list[str]
     for name in others:
         pairs = [(by_model[first][one].score_truth, by_model[name][one].score_truth) for one in ids]
         if any(abs(a - b) > SAME_SCORE for a, b in pairs if math.isfinite(a) and math.isfinite(b)):
-            say(f"{name} and {first} were not scored by the same reward model, so do not compare them: {REMEDY}.")
+            say(f"{name} and {first} were not scored by the same reward model, so do not compare them: {TOGETHER}.")
 
 
 def _is_plain(value: float | None) -> bool:

@@ -13,8 +13,7 @@ from evaluation.gao import Fit, Refusal
 from evaluation.report.data import STAGE_NAMES, Section
 from evaluation.report.figures.plots import all_plots
 from evaluation.report.sources import EVALUATE, FRONTIER, GATE, Found
-from evaluation.statistics import Interval
-from evaluation.tables import Table, number
+from evaluation.tables import Table
 from reward_model.verdict import verdict_lines
 from trlx.utils.strict import build
 
@@ -70,7 +69,7 @@ def _gate_tables(found: Found) -> list[Table]:
 
 
 def gate_tables(name: str, gate: Mapping[str, Any]) -> list[Table]:
-    """Checks, spoilt summaries, and accuracy by group where the data name groups."""
+    """The checks, and accuracy by group where the data name groups."""
     checks = Table(
         title=f"{name}: {gate['verdict']}",
         header=["Check", "What", "Measured", "Must be", "On", "Verdict"],
@@ -80,15 +79,6 @@ def gate_tables(name: str, gate: Mapping[str, Any]) -> list[Table]:
         ],
         caption="Brackets: 95% intervals. Thresholds: the gate's configuration.",
         above=verdict_lines(gate["verdict"] == "PASS", gate["checks"])[0] + ".",
-    )
-    stress = Table(
-        title=f"{name}: is the reference preferred to a spoilt one?",
-        header=["Spoilt by", "Reference preferred", "Posts"],
-        rows=[
-            [one["about"], number(Interval(**one["prefers_reference"])), f"{one['n']:,}"]
-            for one in gate.get("stress", [])
-        ],
-        caption="Share of posts, a tie counts half. Brackets: 95% bootstrap interval over posts.",
     )
     by = gate["accuracy"].get("by", {})
     groups = Table(
@@ -101,7 +91,7 @@ def gate_tables(name: str, gate: Mapping[str, Any]) -> list[Table]:
         ],
         caption="Test pairs. Brackets: 95% interval (Wilson).",
     )
-    return [table for table in (checks, stress, groups) if table.rows]
+    return [table for table in (checks, groups) if table.rows]
 
 
 def _with_interval(value: float, interval: list[float]) -> str:

@@ -6,23 +6,25 @@
 
 from __future__ import annotations
 
+import csv
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from evaluation.baselines import BASELINES
 from evaluation.report.data import STAGE_NAMES, Sample
-from evaluation.report.joining import join
+from evaluation.report.joining import TOGETHER, join
 from evaluation.samples import SampleRow, read_samples
 from reward_model.verdict import GATE_FILE, model_digest, read_gate
 from tasks.run_folder import RunFolder
-from trlx.utils.errors import UserError
+from trlx.utils.errors import UserError, one_line
 from trlx.utils.metrics import METRICS_FILE, read_metrics
 
 RESULTS_FORMAT = 2
 FRONTIER_FORMAT = 1
+MONITOR_FORMAT = 1
 EVALUATE = "`python trlx_inference_gptneo.py` with the same --root writes it"
 GATE = "`python -m reward_model.gate` with the same --root writes it"
 FRONTIER = "`python -m evaluation frontier` with the same --root writes it"
@@ -35,6 +37,8 @@ CURVES = {
     "ppo": "`accelerate launch trlx_gptneo_text_summarization.py` writes them",
 }
 MONITOR = "PPO writes it when it watches a held-out score (its option --monitor)"
+# What a file with other content than its writer's makes of the code that reads it.
+_UNUSABLE = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, csv.Error)
 T = TypeVar("T")
 P = ParamSpec("P")
 
@@ -73,8 +77,9 @@ class Found:
         """
         try:
             return [make(*args, **kwargs)]
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-            self.say(f"{what} left out ({type(error).__name__}: {error}): {remedy} anew.")
+        except _UNUSABLE as error:
+            why = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {one_line(error)}"
+            self.say(f"{what} left out ({why}): {remedy} anew.")
             return []
 
 
@@ -125,35 +130,31 @@ def _read_rows(found: Found) -> dict[str, list[SampleRow]]:
     rows = {}
     for name in _model_names(found):
         path = found.folder.samples(name)
-        try:
-            rows[name] = read_samples(path)
-            if not rows[name]:
+        for lines in found.attempt(f"Samples of {name}", EVALUATE, read_samples, path):
+            rows[name] = lines
+            if not lines:
                 found.say(f"{found.name(path)} holds no sample: {EVALUATE} anew.")
-        except UserError as error:
-            found.say(f"Samples of {name} left out: {error}.")
     return rows
 
 
 def _model_names(found: Found) -> list[str]:
     """The models of results.json, else those that have a CSV; trivial baselines have no samples worth reading."""
-    there = _names_of_csvs(found.folder)
-    if found.results is None:
-        return sorted((name for name in there if name not in BASELINES), key=lambda name: (_RANK.get(name, 9), name))
-    models = found.results.get("models", {})
-    if strangers := sorted(set(there) - set(models)):
-        found.say(
-            f"Samples of {', '.join(strangers)} left out: results.json does not know them; evaluate them with it."
-        )
-    names = [name for name, about in models.items() if about.get("kind", "model") == "model"]
-    return sorted(names, key=lambda name: name != found.results.get("baseline"))  # type: ignore[union-attr]
+    there = found.folder.judged()
+    known = found.attempt("The models of results.json", EVALUATE, _models_of, found.results) if found.results else []
+    if not known:
+        order = {"sft": 0, "ppo": 1}
+        return sorted((name for name in there if name not in BASELINES), key=lambda name: (order.get(name, 2), name))
+    models, everything = known[0]
+    if strangers := [name for name in there if name not in everything]:
+        found.say(f"Samples of {', '.join(strangers)} left out: results.json does not know them; {TOGETHER}.")
+    return models
 
 
-_RANK = {"sft": 0, "ppo": 1}
-
-
-def _names_of_csvs(folder: RunFolder) -> list[str]:
-    pattern = folder.samples("*").name
-    return [path.name.removesuffix(pattern.removeprefix("*")) for path in folder.metadata.glob(pattern)]
+def _models_of(results: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """Names of the models, the baseline of the comparisons first; names of everything judged."""
+    kinds = {name: about["kind"] for name, about in results["models"].items()}
+    models = [name for name, kind in kinds.items() if kind == "model"]
+    return sorted(models, key=lambda name: name != results["baseline"]), list(kinds)
 
 
 def _find_gates(found: Found) -> None:
@@ -196,11 +197,7 @@ def _find_metrics(found: Found) -> None:
         if lines := _read_curve(found, key, folder):
             found.metrics[key] = lines
     if "ppo" in found.metrics:
-        found.monitor = _read_object(
-            found,
-            found.folder.ppo_logs / "monitor.json",
-            MONITOR,
-        )
+        found.monitor = _read_format(found, found.folder.monitor, MONITOR_FORMAT, MONITOR)
 
 
 def _read_curve(found: Found, key: str, folder: Path) -> list[dict[str, Any]]:

@@ -64,7 +64,7 @@ PANELS: dict[str, tuple[Panel, ...]] = {
     ),
     "ppo": (
         Panel("Reward", "mean score", {"rollout_scores/mean": "rollouts", "reward/mean": "evaluation"}),
-        Panel("Held-out score", "mean", {"heldout/mean": "now", "heldout/best": "best so far"}),
+        Panel("Held-out score", "mean", {"heldout/mean": ""}),
         Panel("KL to the reference", "nats a response", {"policy/kl": "k1", "policy/kl_k3": "k3"}),
         Panel("sqrt_kl", "√nats", {"policy/sqrt_kl": ""}),
         Panel("Policy loss", "clipped objective", {"losses/policy_loss": ""}, (0.0, "")),
@@ -182,17 +182,17 @@ def monitor_curve(monitor: Mapping[str, Any]) -> Plot:
     for axes, key, title, best in zip(
         places,
         ("reward", "heldout"),
-        ("Reward, trained on", "Held-out score, not trained on"),
+        ("Reward, trained on", f"Not trained on: {monitor['metric'].removeprefix('metrics/').replace('_', ' ')}"),
         ("best_by_reward", "best_by_heldout"),
         strict=True,
     ):
         _history(axes, history, key)
         chosen = monitor.get(best)
         if chosen:
-            axes.axvline(chosen["step"], color=FAINT, linewidth=1, label=f"best: step {chosen['step']}")
+            axes.axvline(chosen["step"], color=FAINT, linewidth=1, zorder=1, label=f"best: step {chosen['step']}")
         if monitor.get("flagged_at") is not None:
             step = monitor["flagged_at"]
-            axes.axvline(step, color=INK, linestyle="--", linewidth=1, label=f"warning: step {step}")
+            axes.axvline(step, color=INK, linestyle="--", linewidth=1, zorder=1, label=f"warning: step {step}")
         axes.set_title(title)
         axes.set_xlabel("step")
         axes.set_ylabel("mean, 95% interval")

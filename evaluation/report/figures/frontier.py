@@ -31,11 +31,12 @@ MEASURES = {
 _KINDS = {
     "sft": ("sft", "o", "SFT"),
     "best_of_n": ("best_of_n", "s", "best of n (KL: upper bound)"),
-    "ppo_checkpoint": ("ppo", ".", "PPO along training"),
+    "ppo_checkpoint": ("ppo", "o", "PPO along training"),
     "ppo": ("ppo", "D", "PPO, best by reward"),
-    "ppo_heldout": ("ppo_heldout", "P", "PPO, best held-out"),
+    "ppo_heldout": ("ppo_heldout", "o", "PPO, best held-out"),
     "rft": ("rft", "^", "RFT"),
 }
+_ORDER = {kind: place for place, kind in enumerate(_KINDS)}
 _OTHER_MARKS = "vXh<>p"
 _FIT_OF = {"rl": "ppo", "best_of_n": "best_of_n"}
 _TICKS = (0, 0.1, 0.25, 0.5, 1, 2, 3, 5, 8, 12, 20, 30, 50, 75, 100, 150, 200, 300, 500, 1000)
@@ -49,12 +50,12 @@ def frontier(content: Mapping[str, Any]) -> Plot:
 
     Raises: KeyError, TypeError or ValueError when the content is not as `evaluation.frontier` writes it.
     """
-    points: Sequence[Point] = content["points"]
+    points: Sequence[Point] = sorted(content["points"], key=lambda point: _ORDER.get(point["kind"], len(_ORDER)))
     measures = [name for name in MEASURES if any(point.get(name) for point in points)]
     if not measures:
         raise ValueError("none of its points has a measure")
-    drawing, places = grid(len(measures), 3, height=3.0)
-    reach = max(_kl(point) for point in points)
+    drawing, places = grid(len(measures), 2 if len(measures) == 4 else 3, height=3.0)
+    reach = max(point["kl"].get("high") or _kl(point) for point in points)
     for axes, measure in zip(places, measures, strict=True):
         _panel(axes, points, measure)
         for fit in content.get("fits", []):
@@ -99,7 +100,7 @@ def _kind(point: Point) -> tuple[str, str, str]:
 
 
 def _panel(axes: Axes, points: Sequence[Point], measure: str) -> None:
-    """Points with intervals both ways; best-of-n by n and PPO's checkpoints by step are joined."""
+    """Points with intervals both ways; best-of-n by n and PPO's checkpoints by step are joined, from SFT on."""
     known = [point for point in points if point.get(measure)]
     palette = colours(dict.fromkeys(_kind(point)[0] for point in points))
     for legend in dict.fromkeys(_kind(point)[2] for point in known):
@@ -108,16 +109,22 @@ def _panel(axes: Axes, points: Sequence[Point], measure: str) -> None:
         joined = group[0]["kind"] in ("best_of_n", "ppo_checkpoint")
         if joined:
             group = sorted(group, key=lambda point: point.get("n") or point.get("step") or 0)
-        _errors(axes, group, measure, palette[who])
+        marked = [point for point in group if _is_marked(point)]
+        _errors(axes, marked, measure, palette[who])
+        start = [point for point in known if point["kind"] == "sft"] if joined else []
+        hollow = group[0]["kind"] == "ppo_heldout"  # it may be the same policy as the best by reward
         axes.plot(
-            [_kl(point) for point in group],
-            [point[measure]["mean"] for point in group],
+            [_kl(point) for point in [*start, *group]],
+            [point[measure]["mean"] for point in [*start, *group]],
             linestyle="-" if joined else "",
             linewidth=1.2,
             marker=mark,
-            markersize=6,
-            markeredgecolor="white",
-            markeredgewidth=0.6,
+            markevery=[len(start) + place for place, point in enumerate(group) if point in marked],
+            markersize=5.5 if joined else 12 if hollow else 7.5,
+            clip_on=False,  # SFT lies on the edge
+            markeredgecolor=palette[who] if hollow else "white",
+            markeredgewidth=1.8 if hollow else 0.6,
+            markerfacecolor="none" if hollow else palette[who],
             color=palette[who],
             label=legend,
             zorder=3 if joined else 4,
@@ -126,16 +133,21 @@ def _panel(axes: Axes, points: Sequence[Point], measure: str) -> None:
             _say_n(axes, group, measure)
 
 
+def _is_marked(point: Point) -> bool:
+    """Of best-of-n, powers of two only: the line goes through all."""
+    n = point.get("n") or 1
+    return point["kind"] != "best_of_n" or n & (n - 1) == 0
+
+
 def _say_n(axes: Axes, group: Sequence[Point], measure: str) -> None:
     """The n of the first and the last point: those between follow."""
     for point in [group[0], group[-1]] if len(group) > 1 else group:
         axes.annotate(
             f"n = {point['n']}",
             (_kl(point), point[measure]["mean"]),
-            xytext=(0, 7),
+            xytext=(5, -10),
             textcoords="offset points",
             fontsize=7.5,
-            ha="center",
             color=INK,
         )
 

@@ -66,7 +66,7 @@ def _calibration(axes: Axes, content: Mapping[str, Any], colour: str) -> None:
     axes.set_ylim(0, 1.03)
     axes.set_xlabel("confidence")
     axes.set_ylabel("accuracy")
-    axes.legend(loc="lower right")
+    axes.legend(loc="upper left")
 
 
 @styled
@@ -84,7 +84,7 @@ def accuracy_by_length(gates: Gates) -> Plot:
         id="accuracy-by-length",
         title="Accuracy by length difference",
         caption=(
-            "Chosen minus rejected, in tokens; bars: 95% intervals. A judge of length alone is right on the right hand "
+            "Chosen minus rejected, in words; bars: 95% intervals. A judge of length alone is right on the right hand "
             "side and wrong on the left: a reward model whose accuracy falls to the left likes length."
         ),
         alt=f"Accuracy of {in_words([STAGE_NAMES[key].lower() for key in gates])} by difference in length.",
@@ -110,7 +110,7 @@ def _by_length(axes: Axes, gate: Mapping[str, Any], colour: str) -> None:
         axes.axhline(longer["mean"], color=FAINT, linestyle="--", linewidth=1, label='"longer wins" on all pairs')
     axes.axhline(0.5, color=FAINT, linestyle=":", linewidth=1, label="chance")
     axes.set_xticks(places, [f"{_span(one['from'], one['to'])}\n{one['pairs']:,}" for one in groups])
-    axes.set_xlabel("length difference, tokens; below: pairs")
+    axes.set_xlabel("length difference, words; below: pairs")
     axes.set_ylabel("accuracy")
     axes.set_ylim(0, 1.03)
     axes.grid(visible=False, axis="x")
@@ -118,5 +118,7 @@ def _by_length(axes: Axes, gate: Mapping[str, Any], colour: str) -> None:
 
 def _span(low: float | None, high: float | None) -> str:
     if low is None:
-        return "all" if high is None else f"< {high:g}"
-    return f"≥ {low:g}" if high is None else f"{low:g} to {high:g}"
+        text = "all" if high is None else f"< {high:g}"
+    else:
+        text = f"≥ {low:g}" if high is None else f"{low:g} to {high:g}"
+    return text.replace("-", "−")
