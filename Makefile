@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
+ROOT ?= runs/demo
 OPS := $(VENV)/.ops
 export TORCH_EXTENSIONS_DIR ?= $(CURDIR)/.cache/torch_extensions
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help setup demo test test-fast lint clean
+.PHONY: help setup demo report test test-fast lint clean
 
 help:  ## list these commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +27,9 @@ setup: $(OPS)  ## make .venv, install requirements.txt, compile DeepSpeed's comm
 
 demo: setup  ## the whole pipeline in miniature: SFT, reward model, PPO, evaluation (about 8 minutes, 2 cores)
 	@$(PY) -m launch.demo --overwrite
+
+report: setup  ## the page that shows a finished run: make report ROOT=runs/demo
+	@$(PY) -m evaluation report --root $(ROOT)
 
 test: setup  ## every test, fast ones first (under 20 minutes on 2 cores)
 	@$(PY) -m pytest -q

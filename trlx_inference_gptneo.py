@@ -6,10 +6,10 @@
     python trlx_inference_gptneo.py --resume                                after an interruption
 
 By ROUGE, by the reward model, by a second one that nothing was trained against (`<root>/ckpts/second_reward_model`,
-where there is one), and by gold where the task knows it. Prints the tables and writes `<root>/report.html`, `results.json`,
-`metadata/results.md` and a CSV of summaries for each; all are written anew on each run. With two GPUs the reward models
-sit on the first and the policy on the second; with fewer they share, which is said. One policy is in memory at a time.
-Left out: several processes; policies at temperature 1 (`python -m evaluation frontier`).
+where there is one), and by gold where the task knows it. Prints the tables and writes `<root>/report.html`,
+`results.json`, `metadata/results.md` and a CSV of summaries for each; all are written anew on each run. With two GPUs
+the reward models sit on the first and the policy on the second; with fewer they share, which is said. One policy is in
+memory at a time. Left out: several processes; policies at temperature 1 (`python -m evaluation frontier`).
 """
 
 from __future__ import annotations

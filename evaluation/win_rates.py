@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from evaluation.preferences import preferred, win_rate
 from evaluation.statistics import Interval, length_controlled
 
-
 LEAST_POSTS = 5  # on which a summary must be as long or longer, and as many on which it is as long or shorter
 
 

@@ -32,8 +32,9 @@ from trlx.utils.errors import UserError, run_main
 from trlx.utils.files import write_json
 
 # What a demo writes below its root; `--overwrite` removes these and nothing else.
-OWNED = ("base", "data", "ckpts", "metadata", "logs", "results.json", "timing.json")
+OWNED = ("base", "data", "ckpts", "metadata", "logs", "results.json", "frontier.json", "report.html", "timing.json")
 MARKER = "demo.json"
+SECOND_SEED = 100  # what the second reward model's seed has above the others'
 
 
 @dataclass
@@ -47,7 +48,7 @@ class DemoOptions:
         overwrite: replace an earlier demo in the root.
         configs: folder of the YAML files of the stages.
         sft_steps: optimizer steps of SFT; null for the YAML's.
-        reward_steps: optimizer steps of the reward model; null for the YAML's.
+        reward_steps: optimizer steps of the reward models; null for each YAML's.
         ppo_steps: optimizer steps of PPO; null for the YAML's.
         posts: posts to evaluate on; null for the YAML's.
     """
@@ -71,8 +72,8 @@ def stages(options: DemoOptions, machine: Machine) -> Iterator[tuple[str, list[s
     def config(name: str) -> list[str]:
         return ["--config", str(Path(options.configs) / f"{name}.yaml"), *root]
 
-    def trainer(script: str, name: str, steps: int | None) -> list[str]:
-        return trainer_command(machine, script, [*config(name), *seed, *_option("max_steps", steps)])
+    def trainer(script: str, name: str, steps: int | None, own_seed: int = options.seed) -> list[str]:
+        return trainer_command(machine, script, [*config(name), "--seed", str(own_seed), *_option("max_steps", steps)])
 
     def miniature(what: str) -> list[str]:
         return python_command(["-m", "tasks.miniature", what, *config(what), *seed])
@@ -80,9 +81,15 @@ def stages(options: DemoOptions, machine: Machine) -> Iterator[tuple[str, list[s
     yield "posts, tokenizer and a random model", miniature("posts")
     yield "SFT", trainer("sft/train_gptneo_summarize.py", "sft", options.sft_steps)
     yield "preference pairs", miniature("pairs")
-    yield "reward model", trainer("reward_model/train_reward_model_gptneo.py", "reward_model", options.reward_steps)
+    reward_script = "reward_model/train_reward_model_gptneo.py"
+    yield "reward model", trainer(reward_script, "reward_model", options.reward_steps)
+    # Other pairs, another seed: a judge that PPO never trains against.
+    second = trainer(reward_script, "second_reward_model", options.reward_steps, options.seed + SECOND_SEED)
+    yield "second reward model", second
     ppo = [*config("ppo"), "--train.seed", str(options.seed), *_option("train.total_steps", options.ppo_steps)]
     yield "PPO", ppo_command(machine, "configs/tiny/accelerate.yaml", ppo)
+    frontier = [*config("frontier"), *seed, *_option("limit", options.posts)]
+    yield "frontier", python_command(["-m", "evaluation", "frontier", *frontier])
     judge = [*config("inference"), *seed, *_option("limit", options.posts)]
     yield "evaluation", python_command([str(REPO / "trlx_inference_gptneo.py"), *judge])
 

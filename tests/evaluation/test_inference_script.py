@@ -231,3 +231,84 @@ def test_configs_load(name: str) -> None:
     assert options.max_new_tokens < options.max_length
     first = (REPO / "configs" / name).read_text(encoding="utf-8").splitlines()[:3]
     assert all(line.startswith("#") for line in first)
+
+
+def test_goes_on_where_it_was_killed(
+    run_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Killed while the second model's samples are made: the summaries there are stay, and the numbers are the same."""
+    from evaluation import summaries
+
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    options = (*SMALL, "--models", "sft,ppo", "--baselines", "title")
+    for root in (whole, killed):
+        shutil.copytree(run_root, root, ignore=shutil.ignore_patterns("metadata", "results.json", "report.html"))
+    script.main(["--root", str(whole), *options])
+
+    def kill(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(summaries, "sample_responses", kill)
+        script.main(["--root", str(killed), *options])
+    assert not (killed / "results.json").exists()
+    written = list[int]()
+    real = summaries.generate_texts
+    monkeypatch.setattr(summaries, "generate_texts", lambda *a, **k: written.append(len(a[2])) or real(*a, **k))
+    script.main(["--root", str(killed), *options, "--resume"])
+    assert written == [24]  # the baseline's; PPO's greedy summaries were there
+    assert results_of(killed)["run"]["reused_posts"] == 24 * 3  # references' and PPO's rewards, PPO's summaries
+    a, b = results_of(whole), results_of(killed)
+    for facts in (a, b):
+        facts["run"].pop("reused_posts")
+        for model in facts["models"].values():
+            model["about"].pop("generation_seconds", None)
+    assert a == b
+    assert not (killed / "metadata" / ".evaluation").exists()
+
+
+def test_a_second_reward_model_judges_too(run_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import numpy as np
+
+    from reward_model.provenance import write_training_posts
+
+    shutil.copytree(run_root, tmp_path / "run")
+    first = tmp_path / "run" / "ckpts" / "reward_model"
+    second = tmp_path / "run" / "ckpts" / "second_reward_model"
+    shutil.copytree(first, second)
+    config = json.loads((second / "config.json").read_text())
+    (second / "config.json").write_text(json.dumps({**config, "reward_offset": 1.25}))
+    write_training_posts(first, ["a", "b", "c"])
+    write_training_posts(second, ["c", "d"])
+    assert np.load(second / "training_posts.npy").shape == (2,)
+    script.main(["--root", str(tmp_path / "run"), *SMALL, "--models", "sft", "--kl_posts", "0", "--baselines", ""])
+    results = results_of(tmp_path / "run")
+    model = results["models"]["sft"]
+    assert model["second_reward"]["mean"] == pytest.approx(model["reward"]["mean"] - 1.0)
+    assert results["second_reward_model"]["training_posts_shared_with_first"] == 1
+    assert {one["judge"] for one in results["preferences"]} == {"reward model", "second reward model"}
+    rows = read_samples(tmp_path / "run" / "metadata" / "sft_with_reward_scores_sample.csv")
+    assert all(row.second_pred == pytest.approx(row.score_pred - 1.0) for row in rows)
+    assert "no fresh judge, for 1 of its training posts" in capsys.readouterr().out
+    script.main(["--root", str(tmp_path / "run"), *SMALL, "--models", "sft", "--second_reward_model", "none"])
+    assert results_of(tmp_path / "run")["second_reward_model"] == {}
+
+
+def test_baselines_are_judged_like_models(judged: tuple[Path, str]) -> None:
+    from evaluation.rouge_scores import rouge_f1
+
+    root, _ = judged
+    results = results_of(root)
+    assert [name for name, model in results["models"].items() if model["kind"] == "baseline"] == [
+        "title",
+        "first_sentence",
+        "first_30_words",
+    ]
+    rows = read_samples(root / "metadata" / "title_with_reward_scores_sample.csv")
+    for row in rows:
+        assert f"\nTITLE: {row.pred}\n" in row.post
+        assert row.ended
+        assert "copied_title" in row.faults.split()
+    scores = rouge_f1([row.pred for row in rows], [row.truth for row in rows])
+    assert results["models"]["title"]["rouge1"]["mean"] == pytest.approx(sum(scores["rouge1"]) / len(rows))
+    assert [table["title"] for table in results["tables"]][:2] == ["ROUGE scores", "ROUGE scores, stemmed"]
