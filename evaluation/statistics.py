@@ -257,21 +257,30 @@ def _fit_at_equal_length(won: Sequence[Array], longer: Sequence[Array], level: f
     if np.any(ratio):
         design = np.column_stack([design, ratio / np.abs(ratio).max()])
     unknown = np.linalg.matrix_rank(design) < design.shape[1] or len(outcome) <= design.shape[1]
-    if unknown or _separated(design, outcome):
+    fit = None if unknown or _separated(design, outcome) else _logistic(design, outcome)
+    if fit is None:
         return [None] * len(won)
-    from statsmodels.genmod.families import Binomial
-    from statsmodels.genmod.generalized_linear_model import GLM
-    from statsmodels.tools.sm_exceptions import PerfectSeparationWarning
-
-    with warnings.catch_warnings():
-        # It also warns of a perfect fit that is none of separation, such as nothing but ties.
-        warnings.simplefilter("ignore", PerfectSeparationWarning)
-        fit = GLM(outcome, design, family=Binomial()).fit(cov_type="HC0")
     width = norm.ppf((1 + level) / 2) * fit.bse
     return [
         Interval(float(expit(at)), float(expit(at - by)), float(expit(at + by)), values.size)
         for at, by, values in zip(fit.params, width, won, strict=False)
     ]
+
+
+def _logistic(design: Array, outcome: Array) -> Any | None:
+    """The fit, with `params` and `bse`; None where it runs off, the data being all but separated."""
+    from statsmodels.genmod.families import Binomial
+    from statsmodels.genmod.generalized_linear_model import GLM
+    from statsmodels.tools.sm_exceptions import PerfectSeparationWarning
+
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        # It also warns of a perfect fit that is none of separation, such as nothing but ties.
+        warnings.simplefilter("ignore", PerfectSeparationWarning)
+        try:
+            fit = GLM(outcome, design, family=Binomial()).fit(cov_type="HC0")
+        except np.linalg.LinAlgError:
+            return None
+    return fit if fit.converged and np.isfinite(fit.bse).all() else None
 
 
 def _separated(design: Array, outcome: Array) -> bool:

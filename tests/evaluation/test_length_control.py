@@ -108,6 +108,13 @@ def test_none_where_nothing_can_be_said(won: list[float], longer: list[float]) -
         assert length_controlled({"a": won}, {"a": longer}) == {"a": None}
 
 
+def test_none_where_the_data_are_all_but_separated() -> None:
+    # b wins when shorter; the ties of a, whose lengths hardly differ, allow any slope that a float can hold and more.
+    lengths = {"a": [0.001, -0.003, 0.0, -0.006, 0.004, -0.007, 0.001, 0.006], "b": [0.49, -0.3, -0.51]}
+    found = length_controlled({"a": [0, 0, 0.5, 0.5, 0, 1, 0, 0.5], "b": [0, 0, 1]}, lengths)
+    assert found == {"a": None, "b": None}
+
+
 def test_one_policy_that_always_wins_leaves_the_others() -> None:
     outcomes, ratios = planted(np.random.default_rng(3), 80)
     without = length_controlled(outcomes, ratios)
