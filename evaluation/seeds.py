@@ -198,8 +198,8 @@ def win_table(runs: Sequence[RunResults], model: str, against: str, summed: bool
         return lambda run: interval((run.win_rate(model, judge, against) or {}).get(key))
 
     columns: dict[str, Get] = {judge.capitalize(): rate(judge, "rate") for judge in judges}
-    if "reward model" in judges:
-        columns["Reward model, equal length"] = rate("reward model", "length_controlled")
+    if judges:  # the reward model of the run comes first
+        columns[f"{judges[0].capitalize()}, equal length"] = rate(judges[0], "length_controlled")
     rows = [[inert(run.root), *(number(column(run)) for column in columns.values())] for run in runs]
     if summed:
         rows += _summary(runs, list(columns.values()))
