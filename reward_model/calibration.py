@@ -49,7 +49,7 @@ def calibrate(chosen: Sequence[float], rejected: Sequence[float], bins: int = BI
     difference = np.asarray(chosen, dtype=np.float64) - np.asarray(rejected, dtype=np.float64)
     confidence = expit(np.abs(difference))
     right = np.where(difference == 0, 0.5, difference > 0)
-    edges = np.linspace(0.5, 1, bins + 1)
+    edges = np.linspace(0.5, 1, bins + 1).round(12)  # 0.85, not 0.8500000000000001
     where = np.minimum(np.digitize(confidence, edges) - 1, bins - 1)
     found = [
         Bin(

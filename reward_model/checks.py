@@ -25,6 +25,7 @@ from reward_model.verdict import Check, Rule, Status
 
 # Of `gate.json`, besides the checks.
 SECTIONS = ("accuracy", "calibration", "baselines", "stress", "invariance")
+_NOTHING: dict[str, Any] = {name: [] if name == "stress" else {} for name in SECTIONS}
 
 
 @dataclass(frozen=True)
@@ -55,13 +56,13 @@ class Evidence:
 def run_checks(evidence: Evidence, thresholds: Thresholds) -> tuple[list[Check], dict[str, Any]]:
     """Every check; and `SECTIONS` of `gate.json`.
 
-    A score that is not a number fails by itself, and nothing else is judged: the sections are then None.
+    A score that is not a number fails by itself, and nothing else is judged: the sections are then empty.
     """
     values = evidence.values
     bad = sum(not math.isfinite(value) for value in values)
     finite = _limit("finite_scores", "scores that are not a finite number", float(bad), len(values), 0.0)
     if bad:
-        return [finite], dict.fromkeys(SECTIONS)
+        return [finite], dict(_NOTHING)
     accuracy, told_accuracy = _accuracy(evidence, thresholds)
     baselines, told_baselines = _baselines(evidence, thresholds)
     calibration, told_calibration = _calibration(evidence, thresholds)

@@ -147,8 +147,15 @@ def load_texts(options: GateOptions) -> tuple[list[Pair], list[Text]]:
 
 def data_facts(run: RunFolder, pairs: str, split: str, references: str | None, references_split: str) -> dict[str, Any]:
     """What `gate.json` says of the data; without references the preferred sides of pairs stood for them."""
-    shown = None if references is None else run.shown(references)
-    return {"pairs": run.shown(pairs), "split": split, "references": shown, "references_split": references_split}
+    shown = None if references is None else _shown(run, references)
+    return {"pairs": _shown(run, pairs), "split": split, "references": shown, "references_split": references_split}
+
+
+def _shown(run: RunFolder, source: str) -> str:
+    """A source below the root without the root; it may be the beginning of file names, which `RunFolder.shown` does
+    not know."""
+    full = Path(source).resolve()
+    return full.relative_to(run.root).as_posix() if full.is_relative_to(run.root) else source
 
 
 def scores_of(scorer: RewardScorer, texts: Sequence[Text]) -> list[float]:
@@ -236,15 +243,19 @@ def read_thresholds(path: str) -> Thresholds:
 
 def print_checks(checks: Sequence[Check], console: Console) -> None:
     """A table of the checks to the terminal, and below it why some were not judged."""
-    table = Table(title=Words("Reward model gate"), caption=Words("Brackets: 95% intervals over posts."))
+    table = Table(
+        title=Words("Reward model gate"),
+        caption=Words("On so many pairs, posts or texts; brackets: 95% intervals over posts."),
+    )
     table.add_column(Words("Check"), overflow="fold")
-    for name in ("Measured", "n", "Must be"):
-        table.add_column(Words(name), justify="right")
+    table.add_column(Words("Measured"), justify="right")
+    table.add_column(Words("Must be"), justify="right")
     table.add_column(Words("Verdict"))
     for one in checks:
         status = Words(one.status, style={"pass": "green", "fail": "bold red", "not judged": "yellow"}[one.status])
-        measured = Words(one.measured.replace(" [", "\n["))
-        table.add_row(Words(one.name), measured, Words(str(one.n)), Words(one.wanted), status)
+        value, _, interval = one.measured.partition(" ")
+        measured = "\n".join(filter(None, (f"{value} on {one.n}", interval)))
+        table.add_row(Words(one.name), Words(measured), Words(one.wanted), status)
     console.print(table)
     for one in checks:
         if one.status == "not judged":

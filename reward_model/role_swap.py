@@ -1,7 +1,8 @@
 """Who did it to whom, turned round: the words of a summary's roles exchanged by a table.
 
 Left out: grammar beyond the commonest verbs after a pronoun, and telling "her" the object from "her" the owner: it
-always becomes "my". The edit has to be wrong, not elegant.
+always becomes "my"; and words that often mean something else (student debt, being patient). The edit has to be wrong,
+not elegant.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ PRONOUNS = {
     "i have": "he has",
     "i've": "he has",
     "i was": "he was",
-    "i do": "he does",
+    "do i": "does he",
     "i don't": "he doesn't",
     "i": "he",
     "me": "him",
@@ -31,8 +32,8 @@ PRONOUNS = {
     "she's": "I'm",
     "he has": "I have",
     "she has": "I have",
-    "he does": "I do",
-    "she does": "I do",
+    "does he": "do I",
+    "does she": "do I",
     "he doesn't": "I don't",
     "she doesn't": "I don't",
     "he": "I",
@@ -67,8 +68,6 @@ PEOPLE = (
     ("boss", "employee"),
     ("manager", "assistant"),
     ("landlord", "tenant"),
-    ("teacher", "student"),
-    ("doctor", "patient"),
     ("parents", "children"),
     ("buyer", "seller"),
 )
@@ -80,7 +79,7 @@ _WORD = re.compile(
 
 
 def swap_roles(text: str) -> str:
-    """The text with every word of `TABLE` replaced by its counterpart; a capital at the beginning of a word stays.
+    """The text with every word of `TABLE` replaced by its counterpart; capitals stay (GF, Mother).
 
     `I` keeps its capital wherever it comes to stand, and loses it where it goes.
     """
@@ -91,6 +90,8 @@ def swap_roles(text: str) -> str:
 
 def _counterpart(word: str, at_start: bool) -> str:
     other = TABLE[word.lower()]
+    if len(word) > 1 and word.isupper():
+        return other.upper()
     was_capital = word[0].isupper() and (at_start or not word.lower().startswith("i"))
     return other[0].upper() + other[1:] if was_capital else other
 

@@ -34,6 +34,12 @@ def test_bins_hold_their_lower_edge_and_the_last_holds_one() -> None:
     assert found.ece == pytest.approx((0 + 2 * (1 - (0.75 + 1) / 2)) / 3)
 
 
+def test_ten_bins_have_the_edges_that_are_written_for_them() -> None:
+    found = calibrate([at(0.505 + 0.05 * number) for number in range(10)], [0.0] * 10)
+    assert [one.low for one in found.bins] == [0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95]
+    assert [one.high for one in found.bins] == [0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0]
+
+
 def test_the_order_of_the_sides_does_not_matter_to_confidence() -> None:
     right, wrong = calibrate([2.0], [0.0]), calibrate([0.0], [2.0])
     assert right.bins[0].confidence == wrong.bins[0].confidence == pytest.approx(0.880797, abs=1e-6)

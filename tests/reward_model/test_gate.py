@@ -50,9 +50,9 @@ def test_pass_prints_a_table_and_returns(run: Path, easy: str, capsys: pytest.Ca
     content = read_gate(run / "ckpts" / "reward_model")
     assert content is not None and content["verdict"] == "PASS"
     assert content["data"] == {
-        "pairs": str(run / "data" / "comparisons"),
+        "pairs": "data/comparisons",
         "split": "test",
-        "references": str(run / "data" / "sft"),
+        "references": "data/sft",
         "references_split": "valid",
         "n": 30,
     }

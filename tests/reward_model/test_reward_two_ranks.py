@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_stage import REPO, run_two_ranks
+from tiny_stage import REPO, pairs, run_two_ranks
 from transformers import AutoModelForCausalLM
 
+from reward_model.provenance import shared_posts
 from reward_model.scorer import RewardScorer
+from reward_model.verdict import read_gate, read_verdict
 
 pytest.importorskip("deepspeed", reason="the launcher comes with DeepSpeed")
 
@@ -41,6 +43,11 @@ def test_two_ranks_share_the_pairs_and_frozen_weights_stay_exact(root: Path) -> 
     assert not set(first["rows"]) & set(second["rows"]) and first["sha256"] != second["sha256"]
     results = json.loads((out / "results.json").read_text())
     assert results["test"]["pairs"] == 8 and results["test"]["accuracy"] == 1.0
+    gate, verdict = read_gate(out), read_verdict(out)
+    assert gate is not None and gate["accuracy"]["accuracy"]["mean"] == 1.0 and gate["data"]["n"] == 8
+    assert verdict is not None and not verdict.stale and "\n".join(verdict.lines[:1]) in ran.stdout
+    assert ran.stdout.count("reward model gate:") == 1
+    assert shared_posts(out, out) == len({row["prompt"] for row in pairs(24, 3)})  # not those of one rank alone
     before = dict(AutoModelForCausalLM.from_pretrained(root / "base").named_parameters())
     after = dict(RewardScorer.load(out, max_length=9, batch_size=1).model.named_parameters())
     # the module itself was in bf16: only kept copies can give the frozen weights back bit for bit

@@ -59,6 +59,8 @@ def test_shuffling_keeps_the_sentences(parts: list[str]) -> None:
         ("I am 20 and I've lost my keys, he's mad at me", "He is 20 and he has lost his keys, I'm mad at him"),
         ("She has a boyfriend and I want him.", "I have a girlfriend and he wants me."),
         ("The Landlord (his wife) sued her", "The Tenant (my husband) sued my"),
+        ("GF asked how do I do this", "BF asked how does he do this"),
+        ("Does she love me? Do I know?", "Do I love him? Does he know?"),
         ("Mum said I’m rude", "Dad said he's rude"),
         ("Something imported: a history of theirs", "Something imported: a history of theirs"),
     ],
