@@ -13,7 +13,7 @@ from evaluation.best_of_n import choice_weights, kl_bound, measured_ns
 from evaluation.frontier_policies import Policy
 from evaluation.gao import Fit, Kind, Refusal, fit
 from evaluation.statistics import Interval, mean_intervals
-from evaluation.tables import Table, number
+from evaluation.tables import Table, label, number
 
 Array = NDArray[np.float64]
 FORMAT = 1
@@ -111,7 +111,7 @@ def point_table(points: Sequence[Mapping[str, Any]], caption: str) -> Table:
         bound = "≤ " if point["kind"] == "best_of_n" else ""
         kl = f"{point['kl']['mean']:.2f}" if point["n"] is not None else number(Interval(**point["kl"]), 2)
         scores = [number(_interval(point[name]), 3) for name in ("reward", *present, "rouge_average")]
-        return [point["name"], bound + kl, *scores, number(_interval(point["response_tokens"]), 1)]
+        return [_label(point), bound + kl, *scores, number(_interval(point["response_tokens"]), 1)]
 
     return Table("KL against reward", header, [row(point) for point in shown], caption)
 
@@ -124,9 +124,11 @@ def fit_table(fits: Sequence[Fit | Refusal]) -> Table:
         if isinstance(one, Refusal):
             return [name, one.measure, "–", "–", one.why]
         if one.peak is None:
-            top = "none: the curve only rises" if one.beta.mean <= 0 else "none: the curve only falls"
+            top = "none" if one.alpha.mean > 0 else "none: the curve only falls"
         else:
-            top = f"{number(one.peak.kl, 1)}, {one.peak.gain:+.2f}" + ("" if one.peak.measured else " (extrapolated)")
+            top = f"{_open_number(one.peak.kl)}, {one.peak.gain:+.2f}" + (
+                "" if one.peak.measured else " (extrapolated)"
+            )
         return [name, one.measure, number(one.alpha), number(one.beta), top]
 
     caption = (
@@ -136,6 +138,17 @@ def fit_table(fits: Sequence[Fit | Refusal]) -> Table:
     return Table(
         "Curves of over-optimisation", ["Curve", "Score", "α", "β", "Peak"], [row(one) for one in fits], caption
     )
+
+
+def _label(point: Mapping[str, Any]) -> str:
+    return f"PPO step {point['step']}" if point["kind"] == "ppo_checkpoint" else label(point["name"])
+
+
+def _open_number(value: Interval) -> str:
+    """`6.1 [1.4, …)` where the interval has no upper end."""
+    if value.low is None or value.high is not None:
+        return number(value, 1)
+    return f"{value.mean:.1f} [{value.low:.1f}, …)"
 
 
 def _interval(value: Mapping[str, Any] | None) -> Interval | None:

@@ -24,6 +24,7 @@ Array = NDArray[np.float64]
 Kind = Literal["rl", "best_of_n"]
 FORMULAS: dict[Kind, str] = {"rl": "R(d) = d(α − β·log d)", "best_of_n": "R(d) = d(α − β·d)"}
 FEWEST_POINTS = 3  # two would be met exactly by two coefficients
+FARTHEST = 1_000.0  # nats: a peak beyond is none, for no policy that still writes text gets there
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Peak:
     """Where a fitted curve is highest.
 
     Args:
-        kl: in nats; without an interval where some resampled curve never falls.
+        kl: in nats; an end of its interval is None where the resampled curves do not tell of one.
         gain: over the SFT model, there.
         measured: whether some point lies as far out; else the peak is extrapolated.
     """
@@ -144,20 +145,25 @@ def _resampled(kind: Kind, kl: Array, gain: Array, resamples: int) -> Array:
 
 
 def _interval(value: float, drawn: Array, posts: int) -> Interval:
-    """The estimate with the percentiles of its resamples; no interval of one post, nor of resamples without an end."""
+    """The estimate with the percentiles of its resamples; None for an end that is infinite, and for one post."""
     if not drawn.size:
         return Interval(float(value), None, None, posts)
     tail = (1 - LEVEL) / 2
-    low, high = np.quantile(drawn, [tail, 1 - tail], method="closest_observation")
-    bounded = bool(np.isfinite([low, high]).all())
-    return Interval(float(value), float(low) if bounded else None, float(high) if bounded else None, posts)
+    ends = np.quantile(drawn, [tail, 1 - tail], method="closest_observation")
+    low, high = (float(end) if np.isfinite(end) else None for end in ends)
+    return Interval(float(value), low, high, posts)
 
 
 def _peak(kind: Kind, values: Array, drawn: Array, kl: Array) -> Peak | None:
-    distance = float(peak_distance(kind, *values))
-    if not 0 < distance < np.inf:
+    distance = peak_distance(kind, *values)
+    where = _peak_kl(distance)
+    if not 0 < where < np.inf:
         return None
-    with np.errstate(over="ignore"):
-        where = _interval(distance**2, peak_distance(kind, *drawn) ** 2, kl.shape[1])
-    gain = float(curve(kind, float(values[0]), float(values[1]), np.array(distance)))
-    return Peak(where, gain, bool(distance**2 <= kl.mean(axis=1).max()))
+    interval = _interval(float(where), _peak_kl(peak_distance(kind, *drawn)), kl.shape[1])
+    gain = float(curve(kind, float(values[0]), float(values[1]), distance))
+    return Peak(interval, gain, bool(where <= kl.mean(axis=1).max()))
+
+
+def _peak_kl(distance: Array) -> Array:
+    """d², infinite where that is beyond belief."""
+    return np.where(distance < FARTHEST**0.5, np.minimum(distance, FARTHEST) ** 2, np.inf)

@@ -89,12 +89,19 @@ def test_a_curve_that_only_rises_has_no_peak() -> None:
     assert isinstance(found, Fit) and found.peak is None
 
 
-def test_a_peak_without_an_end_has_no_interval() -> None:
-    """β is not told from 0: some resampled curves never fall."""
-    found = fit("rl", "gold", posts(KL, 0.1), posts(curve("rl", 1.0, 0.01, np.sqrt(KL)), 8.0), resamples=500)
+def test_a_peak_without_an_end_has_half_an_interval() -> None:
+    """β is not told from 0: some resampled curves never fall, or only where nothing ever was."""
+    found = fit("rl", "gold", posts(KL, 0.1), posts(curve("rl", 1.0, 0.4, np.sqrt(KL)), 8.0), resamples=500)
     assert isinstance(found, Fit) and found.peak is not None
     assert found.beta.low is not None and found.beta.low < 0
-    assert found.peak.kl.low is None and found.peak.kl.high is None
+    assert found.peak.kl.mean == pytest.approx(math.exp(3))  # exp(1/0.4 − 1)²
+    assert found.peak.kl.low is not None and found.peak.kl.low < math.exp(3) and found.peak.kl.high is None
+
+
+def test_a_peak_beyond_belief_is_none() -> None:
+    found = fit("rl", "gold", posts(KL, 0.1), posts(curve("rl", 1.0, 0.2, np.sqrt(KL)), 0.1), resamples=50)
+    assert isinstance(found, Fit) and found.beta.mean > 0
+    assert found.peak is None  # exp(1/0.2 − 1)² = 2,981 nats
 
 
 @pytest.mark.parametrize("kind", KINDS)
