@@ -64,6 +64,7 @@ def test_the_policy_that_training_starts_from_may_be_the_best() -> None:
     [
         ([0, 1, 0.9, 0.8], [0.5, 0.8, 0.6, 0.5]),  # the reward falls too: no hacking
         ([0, 1, 2, 3, 4], [0.5, 0.8, 0.6, 0.9, 0.6]),  # never twice in a row
+        ([0, 1, 2, 3, 4], [0.5, 0.8, 0.6, 0.8, 0.6]),  # nor without a new best between
         ([0, 1, 2, 3, 4], [0.5, 0.6, 0.7, 0.8, 0.9]),  # all is well
         ([0, 1, 2, 3, 4], [0.5, 0.8, 0.79, 0.78, 0.79]),  # below, but within the noise
     ],
