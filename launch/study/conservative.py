@@ -63,7 +63,7 @@ class ConservativeOptions:
     length_penalty: float = 0.2
     length_free: int = 28
     seed: int = 1
-    steps: int = 96
+    steps: int = 80
     eval_interval: int = 8
     eval_posts: int = 100
     posts: int = 200

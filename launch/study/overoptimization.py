@@ -31,7 +31,7 @@ from launch.study.parts import (
     require_finished,
     reward_model_once,
 )
-from launch.study.scores import RESAMPLES, Bench
+from launch.study.scores import MAX_NEW_TOKENS, RESAMPLES, Bench
 from tasks.run_folder import REPO, RunFolder
 from trlx.utils.cli import parse_config
 from trlx.utils.errors import UserError
@@ -63,8 +63,8 @@ class OveroptimizationOptions:
 
     root: str = str(REPO / "runs" / "demo")
     seeds: str = "1,2,3,4,5"
-    length_bias: float = 0.5
-    steps: int = 96
+    length_bias: float = 0.6
+    steps: int = 80
     eval_interval: int = 8
     eval_posts: int = 100
     posts: int = 200
@@ -104,12 +104,12 @@ def make_biased_reward_model(study: StudyOptions, length_bias: float) -> None:
 
 
 def ppo_options(reward_model: Path, seed: int, steps: int, eval_interval: int, eval_posts: int) -> list[str]:
-    """What makes PPO of the miniature over-optimise: no KL penalty; and its monitor."""
+    """What makes PPO of the miniature over-optimise: no KL penalty, room to write at length; and its monitor."""
     return [
         *("--reward_model", str(reward_model), "--accept_failing_reward_model", "true"),
         *("--method.init_kl_coef", "0", "--monitor", "gold", "--train.seed", str(seed)),
         *("--train.total_steps", str(steps), "--train.eval_interval", str(eval_interval)),
-        *("--eval_limit", str(eval_posts)),
+        *("--eval_limit", str(eval_posts), "--method.gen_kwargs.max_new_tokens", str(MAX_NEW_TOKENS)),
     ]
 
 

@@ -30,7 +30,8 @@ from trlx.generation.sampling import generate_texts
 from trlx.models.loading import load_policy_tokenizer
 
 TASK = "miniature"
-MAX_LENGTH, MAX_NEW_TOKENS, BATCH, RESAMPLES, SEED = 256, 48, 32, 2_000, 42
+# More new tokens than the miniature has elsewhere: a policy that is paid for length shall have room for it.
+MAX_LENGTH, MAX_NEW_TOKENS, BATCH, RESAMPLES, SEED = 256, 64, 32, 2_000, 42
 CPU = torch.device("cpu")
 
 

@@ -8,7 +8,7 @@ from reward_model.train_reward_model_gptneo import RewardOptions
 from tasks.run_folder import REPO, RunFolder, fill_places
 from trlx.utils.cli import parse_config
 
-PACE = {"batch_size", "max_steps", "eval_steps", "seed"}
+PACE = {"batch_size", "max_steps", "eval_steps", "seed", "gate"}
 
 
 def options(name: str) -> RewardOptions:

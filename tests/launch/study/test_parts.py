@@ -45,7 +45,7 @@ def test_commands_are_one_process_and_replace_what_was_interrupted(
     ppo_once(study, tmp_path / "study" / "seed_7", ["--train.seed", "7"])
     reward, ppo = (" ".join(command) for command in ran)
     assert reward.startswith(sys.executable) and "train_reward_model_gptneo.py" in reward
-    assert f"--out {tmp_path / 'rm'} --overwrite true --seed 7 --deepspeed null" in reward
+    assert f"--out {tmp_path / 'rm'} --overwrite true --gate null --seed 7 --deepspeed null" in reward
     assert "trlx_gptneo_text_summarization.py" in ppo and "--overwrite true" in ppo
     assert f"--train.checkpoint_dir {tmp_path / 'study' / 'seed_7'} " in ppo
     ppo_once(study, tmp_path / "study" / "seed_7", ["--train.seed", "7"])
