@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from evaluation.frontier import FrontierOptions
 from reward_model.gate import GateOptions
 from reward_model.train_reward_model_gptneo import RewardOptions
 from sft.train_gptneo_summarize import SftOptions
@@ -17,6 +18,7 @@ from tasks.miniature import PostsOptions
 from tasks.miniature_pairs import PairsOptions
 from tasks.run_folder import REPO
 from trlx.utils.cli import parse_config
+from trlx_gptneo_rft_summarization import RFTOptions
 from trlx_gptneo_text_summarization import PPOOptions
 from trlx_inference_gptneo import InferenceOptions
 
@@ -25,6 +27,10 @@ STAGE_OPTIONS: dict[str, type[Any]] = {
     "reward_model": RewardOptions,
     "reward_gate": GateOptions,
     "ppo": PPOOptions,
+    "second_reward_model": RewardOptions,
+    "biased_reward_model": RewardOptions,
+    "rft": RFTOptions,
+    "frontier": FrontierOptions,
     "inference": InferenceOptions,
     "posts": PostsOptions,
     "pairs": PairsOptions,

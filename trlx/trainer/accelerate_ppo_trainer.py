@@ -178,9 +178,12 @@ class AcceleratePPOTrainer(AccelerateRLTrainer):
         r = self.store.whole()
         advantages, returns = gae(r.rewards, r.values, r.response_mask, self.method.gamma, self.method.lam)
         moments = self.accelerator.reduce(torch.stack(masked_moments(advantages, r.response_mask)), "sum")
-        self.store.set_advantages(whiten(advantages, r.response_mask, *mean_and_variance(*moments)), returns)
+        mean, variance = mean_and_variance(*moments)
+        self.store.set_advantages(whiten(advantages, r.response_mask, mean, variance), returns)
         explained = self.accelerator.reduce(explained_variance(r.values, returns, r.response_mask), "mean").item()
-        self.tracker.log({"values/explained_variance": explained}, self.iter_count)
+        # As they are before whitening: afterwards their mean is 0 and their deviation 1, whatever happens.
+        spread = {"advantages/mean": mean.item(), "advantages/std": variance.sqrt().item()}
+        self.tracker.log({"values/explained_variance": explained, **spread}, self.iter_count)
 
     def create_train_dataloader(self) -> Iterable[PPORLBatch]:
         key = [self.config.train.seed, self.epoch, self.inner_epoch, self.accelerator.process_index]
