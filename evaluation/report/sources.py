@@ -19,7 +19,7 @@ from evaluation.report.joining import TOGETHER, join
 from evaluation.samples import SampleRow, read_samples
 from reward_model.verdict import GATE_FILE, model_digest, read_gate
 from tasks.run_folder import RunFolder
-from trlx.utils.errors import UserError, one_line
+from trlx.utils.errors import BadKey, UserError, one_line
 from trlx.utils.metrics import METRICS_FILE, read_metrics
 
 RESULTS_FORMAT = 2
@@ -78,8 +78,10 @@ class Found:
         try:
             return [make(*args, **kwargs)]
         except _UNUSABLE as error:
-            why = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {one_line(error)}"
-            self.say(f"{what} left out ({why}): {remedy} anew.")
+            if isinstance(error, UserError) and not isinstance(error, BadKey):
+                self.say(f"{what} left out: {error}.")  # it names file and remedy
+            else:
+                self.say(f"{what} left out ({type(error).__name__}: {one_line(error)}): {remedy} anew.")
             return []
 
 

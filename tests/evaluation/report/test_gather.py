@@ -153,6 +153,7 @@ def test_results_of_an_older_version(tmp_path: Path) -> None:
         ("results.json", '{"format": 3}', "is of format 3, and this version reads 2"),
         ("results.json", "{", "is not JSON"),
         ("results.json", "[]", "holds no JSON object"),
+        ("results.json", '{"format": 2, "models": {"sft": {}}}', "left out (KeyError: 'kind')"),
         ("results.json", '{"format": 2}', "The models of results.json left out (KeyError: 'models')"),
         ("frontier.json", '{"format": 9}', "is of format 9, and this version reads 1"),
         ("ckpts/reward_model/gate.json", '{"format": 2}', "is of format 2 where 1 is read"),
@@ -213,7 +214,7 @@ def test_a_csv_of_another_version(tmp_path: Path) -> None:
     run.samples("ppo").write_text(lines, encoding="utf-8")
     report = gather(run.root)
     [said] = report.missing
-    assert said.startswith("Samples of ppo left out (metadata/ppo_with_reward_scores_sample.csv: column faults missing")
+    assert said.startswith("Samples of ppo left out: metadata/ppo_with_reward_scores_sample.csv: column faults missing")
     assert report.models == ["sft"]
     assert "changes" not in [figure.id for figure in report.figures]  # there is nothing to compare with
 
@@ -223,7 +224,7 @@ def test_a_csv_whose_tokens_are_no_number(tmp_path: Path, cell: str) -> None:
     run = whole_run(tmp_path)
     write(run.samples("ppo"), run.samples("ppo").read_text(encoding="utf-8").replace(',"true",5,', f',"true",{cell},'))
     [said] = missing(run)
-    assert said.startswith("Samples of ppo left out (")
+    assert said.startswith("Samples of ppo left out")
 
 
 @pytest.mark.usefixtures("quick")
@@ -232,7 +233,7 @@ def test_a_csv_that_is_missing_or_empty(tmp_path: Path) -> None:
     run.samples("sft").unlink()
     write_models(run.root, ppo=[])
     report = gather(run.root)
-    assert report.missing[0].startswith("Samples of sft left out (metadata/sft_with_reward_scores_sample.csv: no such")
+    assert report.missing[0].startswith("Samples of sft left out: metadata/sft_with_reward_scores_sample.csv: no such")
     assert report.missing[1].startswith("metadata/ppo_with_reward_scores_sample.csv holds no sample")
     assert (report.models, report.samples) == ([], [])
 
