@@ -10,7 +10,7 @@ from pathlib import Path
 from evaluation.policies import require_model
 from reward_model.verdict import model_digest
 from tasks.run_folder import MAKERS, RunFolder, maker_of
-from trlx.trainer.checkpointer import STATE_FILE
+from trlx.utils.checkpoints import STATE_FILE
 from trlx.utils.errors import UserError
 
 BASELINE = "sft"

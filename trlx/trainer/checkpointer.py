@@ -34,12 +34,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trlx.models.adapters import save_language_model
 from trlx.models.modeling_base import PreTrainedModelWrapper, is_head, save_heads
 from trlx.trainer.engine import Engine
+from trlx.utils.checkpoints import STATE_FILE
 from trlx.utils.disk import writing
 from trlx.utils.distributed import from_main_rank
 from trlx.utils.errors import UserError
 from trlx.utils.files import merge, publish, recover, staging_path, write_json
 
-STATE_FILE = "trainer_state.json"
 RESUME_NAME = "resume_checkpoint"
 SHARDS_SCRIPT = Path(__file__).with_name("zero_to_fp32.py")
 WEIGHT_FILES = ("model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json", "heads.safetensors")
