@@ -87,6 +87,11 @@ class RunFolder:
         return self.root / "ckpts" / "ppo"
 
     @property
+    def rft_logs(self) -> Path:
+        """The metrics.jsonl of reward-ranked fine-tuning."""
+        return self.ckpts / "rft" / "logs"
+
+    @property
     def monitor(self) -> Path:
         """What PPO saw of its reward and of a score it does not train on."""
         return self.ppo_logs / "monitor.json"

@@ -15,6 +15,7 @@ STAGE_NAMES = {
     "sft": "SFT",
     "reward_model": "Reward model",
     "second_reward_model": "Second reward model",
+    "rft": "RFT",
     "ppo": "PPO",
 }
 

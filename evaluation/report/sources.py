@@ -34,6 +34,7 @@ CURVES = {
     "sft": "`deepspeed sft/train_gptneo_summarize.py` writes them",
     "reward_model": "`deepspeed reward_model/train_reward_model_gptneo.py` writes them",
     "second_reward_model": "the training of that reward model writes them",
+    "rft": "`accelerate launch trlx_gptneo_rft_summarization.py` writes them",
     "ppo": "`accelerate launch trlx_gptneo_text_summarization.py` writes them",
 }
 MONITOR = "PPO writes it when it watches a held-out score (its option --monitor)"
@@ -191,11 +192,12 @@ def _find_metrics(found: Found) -> None:
         "sft": found.folder.sft,
         "reward_model": found.folder.reward_model,
         "second_reward_model": found.folder.second_reward_model,
+        "rft": found.folder.rft_logs,
         "ppo": found.folder.ppo_logs,
     }
     for key, folder in folders.items():
-        if key == "second_reward_model" and not folder.is_dir():
-            continue
+        if key in ("second_reward_model", "rft") and not folder.is_dir():
+            continue  # not every run has one
         if lines := _read_curve(found, key, folder):
             found.metrics[key] = lines
     if "ppo" in found.metrics:

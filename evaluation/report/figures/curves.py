@@ -62,6 +62,12 @@ PANELS: dict[str, tuple[Panel, ...]] = {
         Panel("Scores, validation", "mean score", {"eval_chosen_score": "chosen", "eval_rejected_score": "rejected"}),
         Panel("Gradient norm", "before clipping", {"grad_norm": ""}),
     ),
+    "rft": (
+        Panel("Loss", "nats a token", {"loss": ""}),
+        Panel("Reward", "mean score", {"rollout_scores/mean": "samples", "reward/mean": "evaluation"}),
+        Panel("Held-out score", "mean", {"heldout/mean": ""}),
+        Panel("Response length", "tokens", {"eval/response_length": ""}),
+    ),
     "ppo": (
         Panel("Reward", "mean score", {"rollout_scores/mean": "rollouts", "reward/mean": "evaluation"}),
         Panel("Held-out score", "mean", {"heldout/mean": ""}),

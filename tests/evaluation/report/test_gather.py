@@ -207,6 +207,15 @@ def test_a_second_reward_model_is_asked_for_its_gate_and_curves(tmp_path: Path) 
     assert list(find(run.root).gates) == ["reward_model", "second_reward_model"]
 
 
+def test_curves_of_rft_where_there_was_one(tmp_path: Path) -> None:
+    run = whole_run(tmp_path)
+    run.rft_logs.mkdir(parents=True)
+    [said] = missing(run)
+    assert said.startswith("Training curves of RFT: ckpts/rft/logs/metrics.jsonl is missing or empty: `accelerate")
+    write(run.rft_logs / "metrics.jsonl", '{"step": 1, "loss": 0.5}\n')
+    assert find(run.root).metrics["rft"] == [{"step": 1, "loss": 0.5}]
+
+
 @pytest.mark.usefixtures("quick")
 def test_a_csv_of_another_version(tmp_path: Path) -> None:
     run = whole_run(tmp_path)
