@@ -21,7 +21,6 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any, Literal
 
-from evaluation.report.write import write_report
 from rich.console import Console
 from torch import Tensor
 from transformers.utils import logging
@@ -35,6 +34,7 @@ from evaluation.kl import SampledResponse, sequence_kl
 from evaluation.outputs import notes, write_outputs
 from evaluation.policies import describe, load_policy, release_memory, require_fit
 from evaluation.progress import Progress, model_facts
+from evaluation.report.write import write_report
 from evaluation.results import Outcome, Results, summarise
 from evaluation.statistics import RESAMPLES
 from evaluation.summaries import Writer, of_baseline
@@ -144,7 +144,7 @@ def main(argv: list[str] | None = None) -> None:
     console.print()
     print_tables(results, console)
     for line in notes(results):
-        console.print(line, markup=False, highlight=False)
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     console.print("Where things are:", *files, sep="\n  ", markup=False, highlight=False, soft_wrap=True)
 
 

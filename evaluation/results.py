@@ -18,10 +18,10 @@ from evaluation.statistics import (
     SEED,
     Difference,
     Interval,
-    compare,
+    compare_all,
+    differences,
     mean_interval,
     mean_intervals,
-    paired_difference,
 )
 from evaluation.win_rates import Preference, Side, compare_sides
 
@@ -135,7 +135,9 @@ def summarise(
         ground_truth_gold=_maybe_mean(references.gold, resamples),
         models=[_summary(outcome, references, resamples) for outcome in outcomes],
         baseline=baseline,
-        differences={one.name: _differences(one, by_name[baseline], resamples) for one in compared},
+        differences={
+            one.name: compare_all(measures(one), measures(by_name[baseline]), resamples=resamples) for one in compared
+        },
         preferences=_preferences(references, outcomes, by_name.get(baseline)),
         run=run,
         reward_model=reward_model,
@@ -171,14 +173,11 @@ def _maybe_mean(values: Sequence[float] | None, resamples: int) -> Interval | No
     return None if values is None else mean_interval(values, resamples=resamples)
 
 
-def _maybe_delta(values: Sequence[float] | None, truth: Sequence[float] | None, resamples: int) -> Interval | None:
-    return None if values is None or truth is None else paired_difference(values, truth, resamples=resamples)
-
-
 def _summary(outcome: Outcome, references: References, resamples: int) -> ModelSummary:
-    means = mean_intervals(measures(outcome), resamples=resamples)
-    stemmed = mean_intervals(outcome.rouge_stemmed, resamples=resamples)
-    count = len(outcome.ended)
+    # One call, so that the posts are drawn once for all columns.
+    columns = {**measures(outcome), **_deltas(outcome, references)}
+    columns |= {f"{name}_stemmed": values for name, values in outcome.rouge_stemmed.items()}
+    means = mean_intervals(columns, resamples=resamples)
     return ModelSummary(
         name=outcome.name,
         path=outcome.path,
@@ -187,19 +186,29 @@ def _summary(outcome: Outcome, references: References, resamples: int) -> ModelS
         rouge2=means["rouge2"],
         rougeL=means["rougeL"],
         rouge_average=means["rouge_average"],
-        rouge_stemmed=stemmed,
+        rouge_stemmed={name: means[f"{name}_stemmed"] for name in outcome.rouge_stemmed},
         reward=means["reward"],
-        reward_delta=paired_difference(outcome.rewards, references.rewards, resamples=resamples),
+        reward_delta=means["reward_delta"],
         second_reward=means.get("second_reward"),
-        second_reward_delta=_maybe_delta(outcome.second, references.second, resamples),
+        second_reward_delta=means.get("second_reward_delta"),
         gold=means.get("gold"),
-        gold_delta=_maybe_delta(outcome.gold, references.gold, resamples),
+        gold_delta=means.get("gold_delta"),
         kl=outcome.kl,
         response_tokens=means["response_tokens"],
-        share_without_eos=1.0 - sum(outcome.ended) / count,
+        share_without_eos=1.0 - sum(outcome.ended) / len(outcome.ended),
         faults=fault_shares(outcome.faults),
         about=outcome.about,
     )
+
+
+def _deltas(outcome: Outcome, references: References) -> dict[str, Sequence[float]]:
+    """What each score is above the reference's, post by post."""
+    known = {
+        "reward_delta": (outcome.rewards, references.rewards),
+        "second_reward_delta": (outcome.second, references.second),
+        "gold_delta": (outcome.gold, references.gold),
+    }
+    return {name: differences(a, b) for name, (a, b) in known.items() if a is not None and b is not None}
 
 
 def measures(outcome: Outcome) -> dict[str, Sequence[float]]:
@@ -213,12 +222,3 @@ def measures(outcome: Outcome) -> dict[str, Sequence[float]]:
     found["rouge_average"] = rouge_average(outcome.rouge)
     found["response_tokens"] = outcome.tokens
     return found
-
-
-def _differences(outcome: Outcome, baseline: Outcome, resamples: int) -> dict[str, Difference]:
-    theirs = measures(baseline)
-    return {
-        name: compare(values, theirs[name], resamples=resamples)
-        for name, values in measures(outcome).items()
-        if name in theirs
-    }

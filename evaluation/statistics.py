@@ -1,6 +1,6 @@
-"""How sure a number is: bootstrap intervals, permutation p-values, Wilson intervals, win shares at equal length.
+"""How sure a number is: bootstrap intervals, permutation p-values, Wilson intervals.
 
-scipy and statsmodels do the statistics. Everything is over posts: it says how a number would move with other posts of
+scipy does the statistics. Everything is over posts: it says how a number would move with other posts of
 this kind, and nothing of other training seeds. Percentile rather than BCa intervals: at the hundreds of posts used here
 a mean is nearly free of skew, so the two agree, and the percentile interval stays defined when every value is the same.
 Left out: corrections for looking at many measures at once. This module imports no other one of `evaluation`.
@@ -9,16 +9,13 @@ Left out: corrections for looking at many measures at once. This module imports 
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linprog
-from scipy.special import expit
-from scipy.stats import binomtest, bootstrap, monte_carlo_test, norm, permutation_test
+from scipy.stats import binomtest, bootstrap, monte_carlo_test, permutation_test
 
 LEVEL = 0.95
 RESAMPLES = 9_999
@@ -68,7 +65,7 @@ def mean_intervals(
 
     Raises: ValueError for columns of different lengths or none, or for a value that is not finite.
     """
-    data = {name: _checked(values) for name, values in columns.items()}
+    data = {name: checked(values) for name, values in columns.items()}
     if len({values.size for values in data.values()}) > 1:
         raise ValueError(f"columns differ in length: { {name: values.size for name, values in data.items()} }")
     spread = {name: values for name, values in data.items() if np.ptp(values) > 0}
@@ -81,7 +78,8 @@ def mean_intervals(
     return found
 
 
-def _checked(values: Sequence[float]) -> Array:
+def checked(values: Sequence[float]) -> Array:
+    """The values as an array. Raises: ValueError for none, or one that is not finite."""
     data = np.asarray(values, dtype=np.float64)
     if data.ndim != 1 or data.size == 0:
         raise ValueError(f"need a flat, non-empty list of values, not shape {data.shape}")
@@ -148,7 +146,7 @@ def permutation_p(a: Sequence[float], b: Sequence[float], *, resamples: int = RE
 
     Raises: ValueError when the lengths differ, or for no values or one that is not finite.
     """
-    gaps = _checked(differences(a, b))
+    gaps = checked(differences(a, b))
     gaps = gaps[gaps != 0]
     if gaps.size < 2:  # one pair is as far apart when it is swapped
         return 1.0
@@ -217,79 +215,3 @@ def proportion(hits: int, count: int, *, level: float = LEVEL) -> Interval:
         raise ValueError(f"{hits} of {count} is no share")
     low, high = binomtest(int(hits), int(count)).proportion_ci(level, method="wilson")
     return Interval(hits / count, float(low), float(high), int(count))
-
-
-def length_controlled(
-    outcomes: Mapping[str, Sequence[float]], log_length_ratios: Mapping[str, Sequence[float]], *, level: float = LEVEL
-) -> dict[str, Interval | None]:
-    """The share of comparisons that each policy would win with summaries as long as its opponent's.
-
-    One logistic regression of the outcome on policy and log length ratio, read at ratio 0 (Stiennon et al. 2020,
-    arXiv 2009.01325). Intervals are from standard errors that hold for ties too (heteroscedasticity-robust, HC0). The
-    policies share the slope of length.
-
-    Args:
-        outcomes: of each policy, one a comparison: 1 won, 0.5 tie, 0 lost.
-        log_length_ratios: of each policy, ln(its length / the opponent's), in the same order.
-
-    Returns: by policy; None where it cannot be said: a policy that always wins or always loses, or whose length alone
-    tells the outcome, or that is always longer by the same factor.
-    Raises: ValueError for lists of different lengths, outcomes outside [0, 1] or numbers that are not finite.
-    """
-    won = {name: _checked(values) for name, values in outcomes.items()}
-    longer = {name: _checked(log_length_ratios[name]) for name in won}
-    for name, values in won.items():
-        if values.size != longer[name].size:
-            raise ValueError(f"{name}: {values.size} outcomes for {longer[name].size} length ratios")
-        if values.min() < 0 or values.max() > 1:
-            raise ValueError(f"{name}: outcomes outside 0..1")
-    mixed = [name for name, values in won.items() if 0 < values.mean() < 1]
-    fitted = _fit_at_equal_length([won[name] for name in mixed], [longer[name] for name in mixed], level)
-    return {name: dict(zip(mixed, fitted, strict=True)).get(name) for name in won}
-
-
-def _fit_at_equal_length(won: Sequence[Array], longer: Sequence[Array], level: float) -> list[Interval | None]:
-    if not won:
-        return []
-    outcome, ratio = np.concatenate(won), np.concatenate(longer)
-    policy = np.repeat(np.arange(len(won)), [values.size for values in won])
-    design = (policy[:, None] == np.arange(len(won))).astype(np.float64)
-    if np.any(ratio):
-        design = np.column_stack([design, ratio / np.abs(ratio).max()])
-    unknown = np.linalg.matrix_rank(design) < design.shape[1] or len(outcome) <= design.shape[1]
-    fit = None if unknown or _separated(design, outcome) else _logistic(design, outcome)
-    if fit is None:
-        return [None] * len(won)
-    width = norm.ppf((1 + level) / 2) * fit.bse
-    return [
-        Interval(float(expit(at)), float(expit(at - by)), float(expit(at + by)), values.size)
-        for at, by, values in zip(fit.params, width, won, strict=False)
-    ]
-
-
-def _logistic(design: Array, outcome: Array) -> Any | None:
-    """The fit, with `params` and `bse`; None where it runs off, the data being all but separated."""
-    from statsmodels.genmod.families import Binomial
-    from statsmodels.genmod.generalized_linear_model import GLM
-    from statsmodels.tools.sm_exceptions import PerfectSeparationWarning
-
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        # It also warns of a perfect fit that is none of separation, such as nothing but ties.
-        warnings.simplefilter("ignore", PerfectSeparationWarning)
-        try:
-            fit = GLM(outcome, design, family=Binomial()).fit(cov_type="HC0")
-        except np.linalg.LinAlgError:
-            return None
-    return fit if fit.converged and np.isfinite(fit.bse).all() else None
-
-
-def _separated(design: Array, outcome: Array) -> bool:
-    """Whether some line parts wins from losses, so that no finite coefficients are best (Albert and Anderson 1984).
-
-    Found as Konis 2007 does: a linear programme for a direction that no win lies behind and no loss before. A tie is
-    half a win and half a loss, so it must lie on the line.
-    """
-    wins, losses = design[outcome > 0], -design[outcome < 1]
-    along = np.vstack([wins, losses])
-    found = linprog(-along.sum(axis=0), A_ub=-along, b_ub=np.zeros(len(along)), bounds=(-1, 1))
-    return bool(found.status != 0 or -found.fun > 1e-6 * len(along))

@@ -2,7 +2,7 @@
 
 Longer summaries are preferred for being longer, by people and by reward models. Therefore each rate has beside it the
 one at equal length: a logistic regression of the preference on the policy and the log of the length ratio, read off
-where that is 0 (Stiennon et al. 2020, section 4.1 and appendix F). Lengths are counted in words.
+where that is 0 (Stiennon et al. 2020, arXiv 2009.01325). Lengths are counted in words.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from evaluation.length_control import length_controlled
 from evaluation.preferences import preferred, win_rate
-from evaluation.statistics import Interval, length_controlled
+from evaluation.statistics import Interval
 
+ROUNDING = 1e-6  # the same text scored in two batches may differ by that much
 LEAST_POSTS = 5  # on which a summary must be as long or longer, and as many on which it is as long or shorter
 
 
@@ -49,7 +51,11 @@ def compare_sides(sides: Sequence[Side], against: Side, controlled: Collection[s
     """
     found = []
     for judge, theirs in against.scores.items():
-        asked = {side.name: preferred(side.scores[judge], theirs) for side in sides if judge in side.scores}
+        asked = {
+            side.name: preferred(side.scores[judge], theirs, tie_within=ROUNDING)
+            for side in sides
+            if judge in side.scores
+        }
         ratios = {side.name: log_length_ratios(side.words, against.words) for side in sides}
         fitted = {name: wins for name, wins in asked.items() if name in controlled and _meets_zero(ratios[name])}
         at_equal_length = length_controlled(fitted, {name: ratios[name] for name in fitted}) if fitted else {}

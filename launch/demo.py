@@ -48,7 +48,8 @@ class DemoOptions:
         overwrite: replace an earlier demo in the root.
         configs: folder of the YAML files of the stages.
         sft_steps: optimizer steps of SFT; null for the YAML's.
-        reward_steps: optimizer steps of the reward models; null for each YAML's.
+        reward_steps: optimizer steps of the reward models; null for each YAML's. With fewer the first may fail its gate,
+            which PPO is then told to accept.
         ppo_steps: optimizer steps of PPO; null for the YAML's.
         posts: posts to evaluate on; null for the YAML's.
     """
@@ -87,6 +88,7 @@ def stages(options: DemoOptions, machine: Machine) -> Iterator[tuple[str, list[s
     second = trainer(reward_script, "second_reward_model", options.reward_steps, options.seed + SECOND_SEED)
     yield "second reward model", second
     ppo = [*config("ppo"), "--train.seed", str(options.seed), *_option("train.total_steps", options.ppo_steps)]
+    ppo += ["--accept_failing_reward_model", "true"] if options.reward_steps is not None else []
     yield "PPO", ppo_command(machine, "configs/tiny/accelerate.yaml", ppo)
     frontier = [*config("frontier"), *seed, *_option("limit", options.posts)]
     yield "frontier", python_command(["-m", "evaluation", "frontier", *frontier])

@@ -10,7 +10,8 @@ import pytest
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from evaluation.statistics import Interval, length_controlled
+from evaluation.length_control import length_controlled
+from evaluation.statistics import Interval
 
 Z = 1.959964
 
