@@ -36,13 +36,9 @@ def notes(results: Results) -> list[str]:
     lines += _about_judge("Second reward model", results.second_reward_model)
     shared = results.second_reward_model.get("training_posts_shared_with_first")
     if shared:
-        lines.append(
-            f"Second reward model: {shared} of its training posts are the first's too, so it is no fresh judge"
-        )
+        lines.append(f"Second reward model: no fresh judge, for {shared} of its training posts are the first's too")
     if not results.second_reward_model:
-        lines.append(
-            "No second reward model: train one on other pairs into ckpts/second_reward_model for a fresh judge"
-        )
+        lines.append("No second reward model: for a fresh judge train one on other pairs into ckpts/second_reward_model")
     if results.baseline not in {model.name for model in results.models}:
         lines.append(f"No differences and no KL: the baseline '{results.baseline}' is not among --models")
     return lines + list(results.run.get("left_out", []))

@@ -48,8 +48,8 @@ class DemoOptions:
         overwrite: replace an earlier demo in the root.
         configs: folder of the YAML files of the stages.
         sft_steps: optimizer steps of SFT; null for the YAML's.
-        reward_steps: optimizer steps of the reward models; null for each YAML's. With fewer the first may fail its gate,
-            which PPO is then told to accept.
+        reward_steps: optimizer steps of the reward models; null for each YAML's. PPO is told to accept a reward model
+            that fails its gate then.
         ppo_steps: optimizer steps of PPO; null for the YAML's.
         posts: posts to evaluate on; null for the YAML's.
     """

@@ -129,7 +129,7 @@ def test_duplicate_prompts_and_live_cells(judged: tuple[Path, str]) -> None:
 def test_any_named_models_limit_and_rerun(run_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copytree(run_root, tmp_path / "run")
     hf_model = tmp_path / "run" / "ckpts" / "best_checkpoint" / "hf_model"
-    options = ("--root", str(tmp_path / "run"), *SMALL, "--limit", "5", "--kl_posts", "0", "--batch_size", "2")
+    options = ("--root", str(tmp_path / "run"), *SMALL, "--limit", "5", "--kl_posts", "0", "--baselines", "")
     for _ in range(2):  # nothing is refused the second time
         script.main([*options, "--models", f"mine={hf_model},sft"])
     results = results_of(tmp_path / "run")
