@@ -13,7 +13,7 @@ from evaluation.best_of_n import choice_weights, kl_bound, measured_ns
 from evaluation.frontier_policies import Policy
 from evaluation.gao import Fit, Kind, Refusal, fit
 from evaluation.statistics import Interval, mean_intervals
-from evaluation.tables import Table, label, number
+from evaluation.table import Table, label, number
 
 Array = NDArray[np.float64]
 FORMAT = 1

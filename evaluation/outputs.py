@@ -38,7 +38,9 @@ def notes(results: Results) -> list[str]:
     if shared:
         lines.append(f"Second reward model: no fresh judge, for {shared} of its training posts are the first's too")
     if not results.second_reward_model:
-        lines.append("No second reward model: for a fresh judge train one on other pairs into ckpts/second_reward_model")
+        lines.append(
+            "No second reward model: train one on other pairs into ckpts/second_reward_model for a fresh judge"
+        )
     if results.baseline not in {model.name for model in results.models}:
         lines.append(f"No differences and no KL: the baseline '{results.baseline}' is not among --models")
     return lines + list(results.run.get("left_out", []))

@@ -49,6 +49,7 @@ class SampleRow:
 COLUMNS = tuple(SampleRow.__dataclass_fields__)
 _TEXT = ("pred", "truth", "post", "id", "faults")
 _OPTIONAL = ("gold_pred", "gold_truth", "second_pred", "second_truth")
+_ANEW = ": trlx_inference_gptneo.py writes it anew"
 _REQUIRED = tuple(name for name in COLUMNS if name not in _OPTIONAL)
 
 
@@ -83,11 +84,13 @@ def read_samples(path: str | Path) -> list[SampleRow]:
         reader = csv.DictReader(file, strict=True)
         missing = [name for name in _REQUIRED if name not in (reader.fieldnames or [])]
         if missing:
-            raise UserError(f"{path}: column {', '.join(missing)} missing: trlx_inference_gptneo.py writes it anew")
+            raise UserError(f"{path}: column {', '.join(missing)} missing{_ANEW}")
         return [_parse(cells, f"{path}, line {reader.line_num}") for cells in reader]
 
 
 def _parse(cells: dict[str, str], where: str) -> SampleRow:
+    if None in cells.values():
+        raise UserError(f"{where}: the row is cut short{_ANEW}")
     texts = {name: restore(cells[name]) for name in _TEXT}
     numbers: dict[str, float | None] = {}
     for name in COLUMNS:
@@ -96,8 +99,10 @@ def _parse(cells: dict[str, str], where: str) -> SampleRow:
         try:
             numbers[name] = float(cells[name]) if cells.get(name) else None
         except ValueError as error:
-            raise UserError(f"{where}: column {name} holds {cells[name]!r}, not a number") from error
+            raise UserError(f"{where}: column {name} holds {cells[name]!r}, not a number{_ANEW}") from error
         if numbers[name] is None and name in _REQUIRED:
-            raise UserError(f"{where}: column {name} is empty, not a number")
-    tokens = int(numbers.pop("tokens") or 0)
-    return SampleRow(**texts, **numbers, tokens=tokens, ended=cells["ended"] == "true")  # type: ignore[arg-type]
+            raise UserError(f"{where}: column {name} is empty, not a number{_ANEW}")
+    tokens = numbers.pop("tokens") or 0.0
+    if not tokens.is_integer():
+        raise UserError(f"{where}: column tokens holds {cells['tokens']!r}, not a whole number{_ANEW}")
+    return SampleRow(**texts, **numbers, tokens=int(tokens), ended=cells["ended"] == "true")  # type: ignore[arg-type]

@@ -20,7 +20,7 @@ from rich.text import Text
 
 from evaluation.run_results import RunResults, interval, read_results, shared_posts, unlike
 from evaluation.statistics import Interval
-from evaluation.tables import Table, label, number, p_value
+from evaluation.table import Table, label, number, p_value
 from tasks.run_folder import RunFolder
 from trlx.utils.cli import parse_config
 from trlx.utils.errors import UserError, nearest

@@ -23,7 +23,7 @@ from evaluation.report.data import Sample
 from evaluation.report.joining import join
 from evaluation.samples import read_samples
 from evaluation.side_by_side import columns_of, legend, print_columns, print_post
-from evaluation.tables import label
+from evaluation.table import label
 from tasks.run_folder import DEFAULT_ROOT, RunFolder
 from trlx.utils.cli import parse_config
 from trlx.utils.errors import UserError, nearest

@@ -19,7 +19,7 @@ from rich.text import Text
 
 from evaluation.report.data import Sample
 from evaluation.report.highlight import source_spans
-from evaluation.tables import label
+from evaluation.table import label
 from trlx.utils.terminal import inert
 
 NARROWEST = 18  # characters of a column of text; below that columns go one under the other

@@ -8,15 +8,13 @@ have.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from rich.console import Console
-from rich.table import Table as RichTable
-from rich.text import Text
 
 from evaluation.degeneration import FAULTS
 from evaluation.results import ModelSummary, Results
-from evaluation.statistics import Difference, Interval
+from evaluation.statistics import Difference
+from evaluation.table import Table, label, number, p_value
 from evaluation.win_rates import Preference
 
 _NAMES = {
@@ -29,75 +27,12 @@ _NAMES = {
     "rouge_average": "Rouge average",
     "response_tokens": "Response tokens",
 }
-_LABELS = {
-    "sft": "SFT",
-    "ppo": "PPO",
-    "ppo_heldout": "PPO-held",
-    "rft": "RFT",
-    "title": "Title",
-    "first_sentence": "Lead-1",
-    "first_30_words": "Lead-30",
-}
 _EXPLAINED = {
     "ppo_heldout": "PPO-held: PPO's best checkpoint by the score held out",
     "first_sentence": "Lead-1: the post's first sentence",
     "first_30_words": "Lead-30: its first 30 words",
 }
 _JUDGES = {"reward model": "reward", "second reward model": "second"}
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table ready to be shown: `above` is a sentence before it, `caption` says how the numbers came about."""
-
-    title: str
-    header: list[str]
-    rows: list[list[str]]
-    caption: str
-    above: str = ""
-
-    def to_markdown(self) -> str:
-        """GitHub's table syntax; bars inside cells are escaped."""
-        lines = [f"### {self.title}", ""]
-        if self.above:
-            lines += [self.above, ""]
-        lines += [_bars(self.header), _bars(["---"] * len(self.header))]
-        lines += [_bars([cell.replace("|", "\\|") for cell in row]) for row in self.rows]
-        return "\n".join([*lines, "", self.caption, ""])
-
-    def print(self, console: Console) -> None:
-        """To the terminal; an interval goes on a line of its own, so that five columns fit in 80 characters."""
-        if self.above:
-            console.print(Text(self.above))
-        rich = RichTable(title=Text(self.title), caption=Text(self.caption), caption_justify="left", pad_edge=False)
-        rows = [[cell.replace(" [", "\n[") for cell in row] for row in self.rows]
-        for number, name in enumerate(self.header):
-            # No interval may be broken in two: names and headers give way.
-            widest = max((len(line) for row in rows for line in row[number].split("\n")), default=0) if number else None
-            rich.add_column(Text(name), justify="left" if number == 0 else "right", min_width=widest)
-        for row in rows:
-            rich.add_row(*map(Text, row))
-        console.print(rich)
-
-
-def _bars(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
-def label(name: str) -> str:
-    """SFT, PPO and RFT in capitals, a baseline as words, any other model's name as it was given."""
-    return _LABELS.get(name, name)
-
-
-def number(value: Interval | None, digits: int = 3, signed: bool = False) -> str:
-    """`0.320 [0.311, 0.329]`; without brackets where there is no interval, a dash where there is no value."""
-    if value is None:
-        return "–"
-    sign = "+" if signed else ""
-    text = f"{value.mean:{sign}.{digits}f}"
-    if value.low is None or value.high is None:
-        return text
-    return f"{text} [{value.low:{sign}.{digits}f}, {value.high:{sign}.{digits}f}]"
 
 
 def all_tables(results: Results) -> list[Table]:
@@ -229,11 +164,6 @@ def difference_table(results: Results, name: str) -> Table:
         caption=f"Paired by post; mean over {_conditions(results)}. {_INTERVALS} p: two-sided permutation test, signs "
         "of the differences turned at random.",
     )
-
-
-def p_value(value: float) -> str:
-    """Three digits, and no more precision than the permutations give."""
-    return f"{value:.3f}" if value >= 0.001 else "<0.001"
 
 
 def fault_table(results: Results) -> Table:

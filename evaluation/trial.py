@@ -17,7 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from evaluation.degeneration import faults
 from evaluation.side_by_side import Column, legend, print_columns, print_post, scores_shown
-from evaluation.tables import label
+from evaluation.table import label
 from reward_model.scorer import RewardScorer
 from tasks.text import split_prompt, subreddit_of, title_of, token_ids, truncate_prompt
 from trlx.generation.records import GeneratedText

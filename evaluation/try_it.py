@@ -24,7 +24,7 @@ from evaluation.devices import choose_devices, choose_dtype
 from evaluation.judges import reward_model_path, second_reward_model_path
 from evaluation.pasted import at_terminal, prompts_from
 from evaluation.policies import load_policy
-from evaluation.tables import label
+from evaluation.table import label
 from evaluation.trial import Bench, Policy
 from reward_model.model import check_reward_model
 from reward_model.scorer import RewardScorer

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from evaluation.tables import Table
+from evaluation.table import Table
 
 # Stages of a run, by the key under which the report holds what they left.
 STAGE_NAMES = {

@@ -10,7 +10,7 @@ from typing import Any
 from evaluation.report.data import ReportData
 from evaluation.report.sections import sections
 from evaluation.report.sources import Found, find
-from evaluation.tables import label
+from evaluation.table import label
 from trlx.utils.errors import UserError
 
 

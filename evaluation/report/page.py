@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from evaluation.report.data import Figure, Output, ReportData, Sample
 from evaluation.report.highlight import Span, source_spans
-from evaluation.tables import Table, label
+from evaluation.table import Table, label
 
 if TYPE_CHECKING:
     from jinja2 import Template

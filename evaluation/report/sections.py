@@ -13,7 +13,7 @@ from evaluation.gao import Fit, Refusal
 from evaluation.report.data import STAGE_NAMES, Section
 from evaluation.report.figures.plots import all_plots
 from evaluation.report.sources import EVALUATE, FRONTIER, GATE, Found
-from evaluation.tables import Table
+from evaluation.table import Table
 from reward_model.verdict import verdict_lines
 from trlx.utils.strict import build
 

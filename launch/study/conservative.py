@@ -18,7 +18,7 @@ from typing import Any
 
 from rich.console import Console
 
-from evaluation.tables import Table
+from evaluation.table import Table
 from launch.study.overoptimization import paired, ppo_options, shown
 from launch.study.parts import StudyOptions, hub_off, once, ppo_once, require_finished, reward_model_once
 from launch.study.scores import Bench

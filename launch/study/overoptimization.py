@@ -20,7 +20,7 @@ from typing import Any
 from rich.console import Console
 
 from evaluation.statistics import mean_interval
-from evaluation.tables import Table
+from evaluation.table import Table
 from launch.study.parts import (
     NOTE,
     StudyOptions,

@@ -30,6 +30,7 @@ PRELOAD = (
     "sft.train_gptneo_summarize",
     "reward_model.train_reward_model_gptneo",
     "trlx_gptneo_text_summarization",
+    "trlx_gptneo_rft_summarization",
     "trlx_inference_gptneo",
 )
 

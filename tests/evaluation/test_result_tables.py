@@ -13,12 +13,9 @@ from evaluation.degeneration import Faults
 from evaluation.kl import SequenceKL
 from evaluation.results import Outcome, References, Results, summarise
 from evaluation.statistics import Difference, Interval
+from evaluation.table import Table, label, number, p_value
 from evaluation.tables import (
-    Table,
     all_tables,
-    label,
-    number,
-    p_value,
     print_tables,
     reward_table,
     rouge_table,

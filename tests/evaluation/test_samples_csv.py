@@ -104,6 +104,13 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="column post"):
         read_samples(path)
     write_samples(path, [ROW])
-    path.write_text(path.read_text().replace("-1.5", "much"))
-    with pytest.raises(UserError, match=r"line 3: column score_pred holds 'much'"):
+    whole = path.read_text()
+    path.write_text(whole.replace("-1.5", "much"))
+    with pytest.raises(UserError, match=r"line 3: column score_pred holds 'much', not a number: .* writes it anew"):
+        read_samples(path)
+    path.write_text(whole + '"cut","short"\n')
+    with pytest.raises(UserError, match=r"line 4: the row is cut short"):
+        read_samples(path)
+    path.write_text(whole.replace('"true",7,', '"true",nan,'))
+    with pytest.raises(UserError, match=r"column tokens holds 'nan', not a whole number"):
         read_samples(path)

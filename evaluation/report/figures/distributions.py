@@ -9,7 +9,7 @@ import numpy as np
 
 from evaluation.report.data import Sample
 from evaluation.report.figures.style import INK, REFERENCE, Plot, colours, grid, in_words, legend_below, styled
-from evaluation.tables import label
+from evaluation.table import label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

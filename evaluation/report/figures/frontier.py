@@ -15,7 +15,7 @@ import numpy as np
 
 from evaluation.gao import curve
 from evaluation.report.figures.style import INK, Plot, colours, grid, in_words, legend_below, styled
-from evaluation.tables import label
+from evaluation.table import label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

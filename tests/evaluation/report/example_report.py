@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from evaluation.report.data import Figure, Output, ReportData, Sample, Section
-from evaluation.tables import Table
+from evaluation.table import Table
 
 HOSTILE = "<script>alert(1)</script>"
 BREAKOUT = "</script><img src=x onerror=alert(2)><!-- \u2028 & \"quoted\" 'too'"

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from evaluation.report import page
 from evaluation.report.data import Figure, Output, ReportData, Sample, Section
-from evaluation.tables import Table
+from evaluation.table import Table
 from tests.evaluation.report.example_report import BREAKOUT, HOSTILE, RIGHT_TO_LEFT, SVG, example_report
 
 ANY_TEXT = st.text(st.characters(codec=None))  # lone surrogates too
