@@ -43,6 +43,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     stage("reward_model/train_reward_model_gptneo.py", "reward_model", folder, "--data", comparisons, *reward)
     ppo = ["--train_limit", "32", "--eval_limit", "4", "--train.total_steps", "2", "--method.num_rollouts", "8"]
     ppo += ["--method.chunk_size", "8", "--train.batch_size", "8", "--method.gen_kwargs.max_new_tokens", "12"]
+    # A reward model of two steps fails its gate, and PPO would refuse it.
+    ppo += ["--accept-failing-reward-model"]
     stage("trlx_gptneo_text_summarization.py", "ppo", folder, "--data", str(POSTS), *ppo)
     judge = ["--data", str(FIXTURE / "tldr"), "--limit", "6", "--kl_posts", "2"]
     stage("trlx_inference_gptneo.py", "inference", folder, *judge)
@@ -52,7 +54,12 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_stage_left_what_the_next_needs(root: Path) -> None:
     AutoModelForCausalLM.from_pretrained(root / "ckpts" / "best_checkpoint" / "hf_model")
     results = json.loads((root / "results.json").read_text())
-    assert set(results["models"]) == {"sft", "ppo"}
+    assert [name for name, model in results["models"].items() if model["kind"] == "model"] == ["sft", "ppo"]
+    gate = json.loads((root / "ckpts" / "reward_model" / "gate.json").read_text())
+    assert gate["verdict"] == "FAIL"
+    assert set(gate["accuracy"]["by"]) == {"batch", "confidence", "worker"}
+    assert "not gated" not in (root / "metadata" / "results.md").read_text()
+    assert (root / "report.html").is_file()
 
 
 def test_the_reward_model_was_tested_on_human_comparisons(root: Path) -> None:

@@ -29,16 +29,38 @@ pytestmark = [
 ]
 
 SHRUNKEN: dict[str, dict[str, Any]] = {
-    "posts": {"sft_train": 480, "sft_valid": 16, "rm_posts": 120, "ppo_train": 96, "ppo_valid": 12, "test": 24},
+    "posts": {
+        "sft_train": 480,
+        "sft_valid": 16,
+        "rm_posts": 120,
+        "ppo_train": 96,
+        "ppo_valid": 12,
+        "test": 24,
+        "second_posts": 40,
+    },
     "sft": {"eval_steps": 4, "save_steps": 4, "rouge_samples": 4, "warmup_steps": 2, "log_steps": 1},
     "pairs": {"valid1": 16, "test": 24, "max_new_tokens": 12, "samples": 1},
     "reward_model": {"eval_steps": 4, "save_steps": 4, "warmup_steps": 2, "log_steps": 1, "references_limit": 16},
+    "second_reward_model": {
+        "eval_steps": 4,
+        "save_steps": 4,
+        "warmup_steps": 2,
+        "log_steps": 1,
+        "references_limit": 16,
+    },
     "ppo": {
         "method": {"num_rollouts": 8, "chunk_size": 8, "ppo_epochs": 2, "gen_kwargs": {"max_new_tokens": 12}},
-        "train": {"batch_size": 4, "minibatch_size": 2, "eval_interval": 2, "rollout_logging_dir": "{root}/rollouts"},
+        "train": {
+            "batch_size": 4,
+            "minibatch_size": 2,
+            "eval_interval": 2,
+            "checkpoint_interval": 2,
+            "rollout_logging_dir": "{root}/rollouts",
+        },
         "eval_limit": 6,
     },
-    "inference": {"limit": 12, "kl_posts": 6, "max_new_tokens": 12},
+    "frontier": {"limit": 6, "samples": 3, "max_new_tokens": 12, "resamples": 200},
+    "inference": {"limit": 12, "kl_posts": 6, "max_new_tokens": 12, "resamples": 200},
 }
 
 
@@ -63,7 +85,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
-@pytest.mark.parametrize("stage", ["sft", "reward_model"])
+@pytest.mark.parametrize("stage", ["sft", "reward_model", "second_reward_model"])
 def test_trainer_stages_had_two_ranks_with_different_data(root: Path, stage: str) -> None:
     record = json.loads((root / "ckpts" / stage / "run.json").read_text())
     assert record["world_size"] == 2 and record["deepspeed"] and record["finished"]
@@ -80,6 +102,38 @@ def test_ppo_had_two_ranks_with_different_prompts(root: Path) -> None:
     assert not prompts[0] & prompts[1]
     state = json.loads((root / "ckpts" / "best_checkpoint" / "trainer_state.json").read_text())
     assert state["world_size"] == 2
+
+
+def test_ppo_heard_the_gate_and_watched_gold(root: Path) -> None:
+    gate = json.loads((root / "ckpts" / "reward_model" / "gate.json").read_text())
+    (log,) = (root / "logs").glob("*_PPO.log")
+    assert f"reward model gate: {gate['verdict']}" in log.read_text()
+    monitor = json.loads((root / "ckpts" / "ppo" / "monitor.json").read_text())
+    assert monitor["metric"] == "metrics/gold"
+    assert [entry["step"] for entry in monitor["history"]] == [0, 2, 4, 6]
+    best = json.loads((root / "ckpts" / "best_heldout_checkpoint" / "trainer_state.json").read_text())
+    assert best["iter_count"] == monitor["best_by_heldout"]["step"]
+
+
+def test_the_second_reward_model_is_a_fresh_judge(root: Path) -> None:
+    results = json.loads((root / "results.json").read_text())
+    assert results["second_reward_model"]["training_posts_shared_with_first"] == 0
+    assert results["models"]["ppo"]["second_reward"]["n"] == 12
+
+
+def test_the_frontier_has_policies_along_training(root: Path) -> None:
+    points = json.loads((root / "frontier.json").read_text())["points"]
+    assert {point["kind"] for point in points} == {"sft", "best_of_n", "ppo", "ppo_heldout", "ppo_checkpoint"}
+    assert [point["step"] for point in points if point["kind"] == "ppo_checkpoint"] == [2, 4, 6]
+    assert all(point["second_reward"] is not None and point["gold"] is not None for point in points)
+
+
+def test_the_report_has_everything(root: Path) -> None:
+    page = (root / "report.html").read_text(encoding="utf-8")
+    for words in ("ROUGE scores", "Win rates against the reference", "Frontier", "calibration", "Training curves"):
+        assert words in page, words
+    for image in ("frontier", "curves-ppo", "curves-sft", "curves-monitor", "calibration", "distributions"):
+        assert f'id="figure-{image}"' in page, image
 
 
 def test_every_stage_left_metrics_and_event_files(root: Path) -> None:
