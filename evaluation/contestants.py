@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from evaluation.baselines import BASELINES
 from evaluation.policies import require_model
 from tasks.run_folder import MAKERS, RunFolder
+from trlx.utils.digest import model_digest
 from trlx.utils.errors import UserError, nearest
 
 ALWAYS = ("sft", "ppo")  # judged unless others are asked for
@@ -36,8 +38,7 @@ def parse_models(text: str | None, run: RunFolder) -> dict[str, str]:
     """
     folders = stage_folders(run)
     if text is None:
-        there = [name for name in WHERE_THERE if (run.root / folders[name] / "config.json").is_file()]
-        text = ",".join([*ALWAYS, *there])
+        text = ",".join([*ALWAYS, *_also_there(folders)])
     models: dict[str, str] = {}
     for entry in (part.strip() for part in text.split(",") if part.strip()):
         name, given, path = entry.partition("=")
@@ -47,6 +48,14 @@ def parse_models(text: str | None, run: RunFolder) -> dict[str, str]:
     if not models:
         raise UserError("--models names no model; for example sft,ppo")
     return models
+
+
+def _also_there(folders: dict[str, str]) -> list[str]:
+    """Those of `WHERE_THERE` that are; PPO's best by a held-out score only where it is not the best by reward too."""
+    there = [name for name in WHERE_THERE if (Path(folders[name]) / "config.json").is_file()]
+    if "ppo_heldout" in there and model_digest(folders["ppo_heldout"]) == model_digest(folders["ppo"]):
+        there.remove("ppo_heldout")
+    return there
 
 
 def _check_name(entry: str, name: str, given: bool, path: str, models: dict[str, str]) -> None:

@@ -42,7 +42,6 @@ from evaluation.sampled import Sampler, Samples, loaded_late, rewards, text_meas
 from evaluation.statistics import RESAMPLES
 from reward_model.model import check_reward_model
 from reward_model.scorer import RewardScorer
-from reward_model.verdict import model_digest
 from tasks.encoding import cut_prompts
 from tasks.reading.rows import OnBadRows
 from tasks.records import Post
@@ -50,6 +49,7 @@ from tasks.registry import get_task
 from tasks.run_folder import DEFAULT_ROOT, RunFolder, fill_places
 from tasks.text import truncate_prompt
 from trlx.utils.cli import parse_config
+from trlx.utils.digest import model_digest
 from trlx.utils.disk import require_writable
 from trlx.utils.errors import UserError, run_main
 from trlx.utils.files import write_json

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evaluation.policies import require_model
-from reward_model.verdict import model_digest
 from tasks.run_folder import MAKERS, RunFolder, maker_of
 from trlx.utils.checkpoints import STATE_FILE
+from trlx.utils.digest import model_digest
 from trlx.utils.errors import UserError
 
 BASELINE = "sft"

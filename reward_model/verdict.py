@@ -7,7 +7,6 @@ of config and weights, and is stale beside another model. Left out: what is chec
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from trlx.utils.digest import model_digest
 from trlx.utils.errors import UserError
 from trlx.utils.strict import build
 
@@ -157,13 +157,3 @@ def gate_content(folder: str | os.PathLike[str], checks: Sequence[Check], **meas
     """What `gate.json` of the model in a folder says: verdict, digest, checks and what was measured besides."""
     head = {"format": FORMAT, "verdict": "PASS" if decide(checks) else "FAIL", "model_digest": model_digest(folder)}
     return {**head, "checks": [dataclasses.asdict(check) for check in checks], **measured}
-
-
-def model_digest(folder: str | os.PathLike[str]) -> str:
-    """SHA-256 over config.json and the safetensors files of a folder, in the order of their names."""
-    files = sorted([*Path(folder).glob("config.json"), *Path(folder).glob("*.safetensors")])
-    digest = hashlib.sha256()
-    for path in files:
-        with path.open("rb") as file:
-            digest.update(path.name.encode() + b"\0" + hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()

@@ -17,8 +17,9 @@ from evaluation.baselines import BASELINES
 from evaluation.report.data import STAGE_NAMES, Sample
 from evaluation.report.joining import TOGETHER, join
 from evaluation.samples import SampleRow, read_samples
-from reward_model.verdict import GATE_FILE, model_digest, read_gate
+from reward_model.verdict import GATE_FILE, read_gate
 from tasks.run_folder import RunFolder
+from trlx.utils.digest import model_digest
 from trlx.utils.errors import BadKey, UserError, one_line
 from trlx.utils.metrics import METRICS_FILE, read_metrics
 

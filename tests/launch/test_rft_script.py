@@ -13,9 +13,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import trlx_gptneo_rft_summarization as script
 from reward_model.model import new_reward_model, new_reward_tokenizer
-from reward_model.verdict import model_digest
 from tasks.run_folder import RunFolder
 from trlx.utils.cli import parse_config
+from trlx.utils.digest import model_digest
 from trlx.utils.errors import UserError
 from trlx.utils.metrics import read_metrics
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from reward_model.verdict import Check, decide, gate_content, model_digest, read_gate, read_verdict
+from reward_model.verdict import Check, decide, gate_content, read_gate, read_verdict
+from trlx.utils.digest import model_digest
 from trlx.utils.errors import UserError
 from trlx.utils.files import write_json
 

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from reward_model.verdict import model_digest
 from tasks.run_folder import RunFolder
 from tests.evaluation.sample_rows import row, write_models
+from trlx.utils.digest import model_digest
 from trlx.utils.metrics import MetricsWriter
 
 

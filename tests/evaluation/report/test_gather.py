@@ -14,10 +14,10 @@ from evaluation.report.figures import style
 from evaluation.report.gather import gather
 from evaluation.report.sources import find
 from evaluation.samples import SampleRow
-from reward_model.verdict import model_digest
 from tasks.run_folder import RunFolder
 from tests.evaluation.report.run_files import frontier, gate, results, whole_run, write, write_curves
 from tests.evaluation.sample_rows import row, write_models
+from trlx.utils.digest import model_digest
 from trlx.utils.errors import UserError
 
 SECTIONS = ["results", "reward-model", "frontier", "training", "distributions"]
