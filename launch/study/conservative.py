@@ -165,5 +165,5 @@ def write_study(folder: Path, scores: Mapping[str, Mapping[str, Any]], options: 
     kept = {name: score["intervals"] for name, score in scores.items()}
     write_json(folder / "study.json", {"format": 1, "options": dict(options), "policies": kept})
     write_text(folder / "study.md", table.to_markdown())
-    table.print(Console(width=160))
+    table.print(Console(width=200))
     print(f"{folder / 'study.json'} and study.md written")

@@ -199,6 +199,5 @@ def write_study(folder: Path, results: Sequence[Mapping[str, Any]], options: Map
     table = seeds_table(results, options)
     write_json(folder / "study.json", {"format": 1, "options": dict(options), "seeds": list(results)})
     write_text(folder / "study.md", table.to_markdown())
-    Console(width=160).print()
-    table.print(Console(width=160))
+    table.print(Console(width=200))
     print(f"{folder / 'study.json'} and study.md written")
