@@ -49,6 +49,7 @@ class SampleRow:
 COLUMNS = tuple(SampleRow.__dataclass_fields__)
 _TEXT = ("pred", "truth", "post", "id", "faults")
 _OPTIONAL = ("gold_pred", "gold_truth", "second_pred", "second_truth")
+_ENDED = {"true": True, "false": False}  # spreadsheets save them in capitals
 _ANEW = ": trlx_inference_gptneo.py writes it anew"
 _REQUIRED = tuple(name for name in COLUMNS if name not in _OPTIONAL)
 
@@ -75,17 +76,29 @@ def _cell(value: str | int | float | bool | None) -> str | int | float:
 def read_samples(path: str | Path) -> list[SampleRow]:
     """The rows that `write_samples` wrote, apostrophes taken off again; further columns are ignored.
 
-    Raises: UserError for a missing file or column, or a cell that is no number, naming the line.
+    Raises: UserError for a missing file or column, a byte that is no UTF-8, a file cut inside a cell, or a cell that
+    is no number, naming the line.
     """
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such file; trlx_inference_gptneo.py writes it")
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file, strict=True)
+    reader = csv.DictReader(io.StringIO(_decoded(path), newline=""), strict=True)
+    try:
         missing = [name for name in _REQUIRED if name not in (reader.fieldnames or [])]
         if missing:
             raise UserError(f"{path}: column {', '.join(missing)} missing{_ANEW}")
         return [_parse(cells, f"{path}, line {reader.line_num}") for cells in reader]
+    except csv.Error as error:
+        raise UserError(f"{path}, line {reader.reader.line_num}: no CSV ({error}){_ANEW}") from error
+
+
+def _decoded(path: Path) -> str:
+    content = path.read_bytes()
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise UserError(f"{path}, line {line}: byte {error.object[error.start]:#04x} is no UTF-8{_ANEW}") from error
 
 
 def _parse(cells: dict[str, str], where: str) -> SampleRow:
@@ -105,4 +118,7 @@ def _parse(cells: dict[str, str], where: str) -> SampleRow:
     tokens = numbers.pop("tokens") or 0.0
     if not tokens.is_integer():
         raise UserError(f"{where}: column tokens holds {cells['tokens']!r}, not a whole number{_ANEW}")
-    return SampleRow(**texts, **numbers, tokens=int(tokens), ended=cells["ended"] == "true")  # type: ignore[arg-type]
+    ended = _ENDED.get(cells["ended"].casefold())
+    if ended is None:
+        raise UserError(f"{where}: column ended holds {cells['ended']!r}, neither true nor false{_ANEW}")
+    return SampleRow(**texts, **numbers, tokens=int(tokens), ended=ended)  # type: ignore[arg-type]

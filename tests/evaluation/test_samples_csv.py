@@ -114,3 +114,41 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
     path.write_text(whole.replace('"true",7,', '"true",nan,'))
     with pytest.raises(UserError, match=r"column tokens holds 'nan', not a whole number"):
         read_samples(path)
+
+
+@pytest.mark.parametrize(("rows", "line"), [(0, 1), (1, 5)])
+def test_a_file_cut_inside_a_cell_is_named(tmp_path: Path, rows: int, line: int) -> None:
+    path = tmp_path / "a.csv"
+    write_samples(path, [ROW] * rows)
+    kept = path.read_text(encoding="utf-8") if rows else ""  # else cut in the header
+    path.write_text(kept + ('"cut in\nthe mid' if rows else '"pre'), encoding="utf-8")
+    said = rf"a\.csv, line {line}: no CSV \(unexpected end of data\): .* writes it anew"
+    with pytest.raises(UserError, match=said):
+        read_samples(path)
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_a_file_in_another_encoding_is_named_with_its_line(tmp_path: Path, mark: bytes) -> None:
+    path = tmp_path / "a.csv"
+    write_samples(path, [ROW, replace(ROW, id="second")])
+    path.write_bytes(mark + path.read_bytes().replace(b'"second"', b'"caf\xe9"'))
+    # The post has a line break of its own: the header, two lines, and the second of the other two.
+    with pytest.raises(UserError, match=r"a\.csv, line 5: byte 0xe9 is no UTF-8: .* writes it anew"):
+        read_samples(path)
+
+
+@pytest.mark.parametrize(("cell", "ended"), [("TRUE", True), ("True", True), ("FALSE", False)])
+def test_a_spreadsheet_saves_truth_in_capitals(tmp_path: Path, cell: str, ended: bool) -> None:
+    path = tmp_path / "a.csv"
+    write_samples(path, [replace(ROW, ended=not ended)])
+    path.write_text(path.read_text().replace(f'"{str(not ended).lower()}"', cell))
+    assert [row.ended for row in read_samples(path)] == [ended]
+
+
+@pytest.mark.parametrize("cell", ["", "1", "WAHR"])
+def test_another_word_for_truth_is_an_error(tmp_path: Path, cell: str) -> None:
+    path = tmp_path / "a.csv"
+    write_samples(path, [ROW])
+    path.write_text(path.read_text().replace('"true"', f'"{cell}"'))
+    with pytest.raises(UserError, match=f"line 3: column ended holds '{cell}', neither true nor false"):
+        read_samples(path)
