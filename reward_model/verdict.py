@@ -1,7 +1,8 @@
 """The verdict of the release gate on a reward model, as it lies beside the model in `gate.json`.
 
 The gate (`reward_model.gate`) writes it; PPO and the report read it. A verdict is of one model: the file holds a digest
-of config and weights, and is stale beside another model. Left out: what is checked, and how.
+of config, weights and tokenizer, and is stale beside another model. A verdict that its own checks do not bear out is
+refused. Left out: what is checked, and how.
 """
 
 from __future__ import annotations
@@ -126,7 +127,8 @@ def read_verdict(folder: str | os.PathLike[str]) -> Verdict | None:
 def read_gate(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
     """All of a model's `gate.json`, its `checks` as `Check`s; None where there is none.
 
-    Raises: UserError naming the file when it is broken or of another version.
+    Raises: UserError naming the file when it is broken, of another version, or its verdict does not follow from its
+        checks.
     """
     path = Path(folder) / GATE_FILE
     if not path.is_file():
@@ -138,9 +140,12 @@ def read_gate(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
     except ValueError as error:  # no JSON, or no UTF-8
         raise UserError(f"{path}: not the JSON that the gate writes ({error}): {REMEDY}") from error
     found = content.get("format") if isinstance(content, dict) else None
-    if found != FORMAT:
+    if found != FORMAT or isinstance(found, bool):  # True == 1
         raise UserError(f"{path}: is of format {found!r} where {FORMAT} is read: {REMEDY}")
-    return {**content, "checks": _checks(path, content)}
+    checks = _checks(path, content)
+    if (content["verdict"] == "PASS") != decide(checks):
+        raise UserError(f"{path}: says {content['verdict']}, which its checks do not bear out: {REMEDY}")
+    return {**content, "checks": checks}
 
 
 def _checks(path: Path, content: Mapping[str, Any]) -> list[Check]:

@@ -60,7 +60,25 @@ def test_stale_once_the_model_is_another(folder: Path) -> None:
     assert "of another model" in verdict.lines[-1] and "python -m reward_model.gate" in verdict.lines[-1]
 
 
-def test_the_digest_is_of_config_and_weights_alone(folder: Path) -> None:
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt"])
+def test_stale_once_the_tokenizer_is_another(folder: Path, name: str) -> None:
+    (folder / name).write_text("{}")
+    write_json(folder / "gate.json", gate_content(folder, [GOOD]))
+    (folder / name).write_text('{"other": 1}')
+    verdict = read_verdict(folder)
+    assert verdict is not None and verdict.stale
+
+
+@pytest.mark.parametrize(
+    ("checks", "verdict"), [([], "PASS"), ([GOOD, BAD], "PASS"), ([UNKNOWN], "PASS"), ([GOOD], "FAIL")]
+)
+def test_a_verdict_that_its_checks_do_not_bear_out_is_refused(folder: Path, checks: list[Check], verdict: str) -> None:
+    write_json(folder / "gate.json", gate_content(folder, checks) | {"verdict": verdict})
+    with pytest.raises(UserError, match=rf"gate\.json: says {verdict}, which its checks do not bear out: run `python"):
+        read_verdict(folder)
+
+
+def test_the_digest_is_of_config_weights_and_tokenizer_alone(folder: Path) -> None:
     first = model_digest(folder)
     (folder / "results.json").write_text("{}")
     assert model_digest(folder) == first
@@ -72,6 +90,7 @@ def test_the_digest_is_of_config_and_weights_alone(folder: Path) -> None:
     ("change", "said"),
     [
         ({"format": 2}, "format 2 where 1 is read"),
+        ({"format": True}, "format True where 1 is read"),
         ({"verdict": "MAYBE"}, "no verdict"),
         ({"checks": [{"name": "accuracy"}]}, "missing key 'checks.0.about'"),
         ({"checks": [dataclasses.asdict(GOOD) | {"status": "fine"}]}, "checks.0.status"),
