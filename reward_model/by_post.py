@@ -15,7 +15,8 @@ def share_by_post(outcomes: Sequence[float], posts: Sequence[Hashable]) -> Inter
 
     The mean over pairs is a ratio of two sums over posts; what is resampled is its linearisation
     (Cochran 1977, section 6.3): R + (s_i − R c_i) / mean(c), with s_i the sum and c_i the number of a post's outcomes.
-    Where all outcomes are the same a bootstrap has no width, and the interval is Wilson's for as many posts.
+    Where all outcomes are the same a bootstrap has no width, and the interval is Wilson's for as many posts. The
+    linearisation of few posts of different sizes can leave [0, 1], where no share lies: ends are cut there.
 
     Args:
         posts: of each pair, what names its post.
@@ -27,7 +28,8 @@ def share_by_post(outcomes: Sequence[float], posts: Sequence[Hashable]) -> Inter
         interval = proportion(round(sum(values)), len(values))
     else:
         interval = mean_interval(values)
-    return dataclasses.replace(interval, n=len(outcomes))
+    low, high = (None if end is None else min(1.0, max(0.0, end)) for end in (interval.low, interval.high))
+    return dataclasses.replace(interval, low=low, high=high, n=len(outcomes))
 
 
 def difference_by_post(ours: Sequence[float], theirs: Sequence[float], posts: Sequence[Hashable]) -> Interval:

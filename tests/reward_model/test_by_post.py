@@ -44,6 +44,15 @@ def test_all_right_still_has_a_width() -> None:
     assert (none.mean, none.low) == (0.0, pytest.approx(0.0)) and none.high == pytest.approx(0.2775, abs=1e-4)
 
 
+def test_a_share_never_leaves_0_to_1() -> None:
+    # Linearised: a 1.125, b 0.1875, c 0.9375, so that draws of a alone leave the shares.
+    interval = share_by_post([1, 1, 0, 1], ["a", "a", "b", "c"])
+    assert interval.mean == 0.75 and interval.low is not None and interval.high is not None
+    assert 0.0 <= interval.low < 0.75 < interval.high <= 1.0
+    turned = share_by_post([0, 0, 1, 0], ["a", "a", "b", "c"])
+    assert turned.low is not None and 0.0 <= turned.low < 0.25
+
+
 def test_difference_is_paired() -> None:
     ours, theirs = [1.0, 0.0, 1.0, 1.0], [1.0, 0.0, 0.0, 0.0]
     found = difference_by_post(ours, theirs, range(4))
