@@ -18,6 +18,8 @@ PRONOUNS = {
     "i'm": "he's",
     "i have": "he has",
     "i've": "he has",
+    "i'll": "he'll",
+    "i'd": "he'd",
     "i was": "he was",
     "do i": "does he",
     "i don't": "he doesn't",
@@ -32,6 +34,10 @@ PRONOUNS = {
     "she's": "I'm",
     "he has": "I have",
     "she has": "I have",
+    "he'll": "I'll",
+    "she'll": "I'll",
+    "he'd": "I'd",
+    "she'd": "I'd",
     "does he": "do I",
     "does she": "do I",
     "he doesn't": "I don't",
@@ -72,24 +78,25 @@ PEOPLE = (
     ("buyer", "seller"),
 )
 TABLE = PRONOUNS | {one: other for pair in PEOPLE for one, other in (pair, pair[::-1])} | {"mum": "dad"}
-_WORD = re.compile(
-    r"(?<![\w'])(?:" + "|".join(re.escape(word) for word in sorted(TABLE, key=len, reverse=True)) + r")(?!\w)",
-    re.IGNORECASE,
-)
+_APOSTROPHE = "['’]"
+_ALTERNATIVES = "|".join(re.escape(word).replace("'", _APOSTROPHE) for word in sorted(TABLE, key=len, reverse=True))
+# Not within a word, and no letter of an abbreviation (i.e., A.I.).
+_WORD = re.compile(rf"(?<![\w'’])(?<!\b\w\.)(?:{_ALTERNATIVES})(?!\w|\.[b-hj-z]\b)", re.IGNORECASE)
 
 
 def swap_roles(text: str) -> str:
     """The text with every word of `TABLE` replaced by its counterpart; capitals stay (GF, Mother).
 
-    `I` keeps its capital wherever it comes to stand, and loses it where it goes.
+    `I` keeps its capital wherever it comes to stand, and loses it where it goes. Apostrophes stay of their kind, so
+    that the edit differs in nothing but who did what.
     """
-    plain = text.replace("’", "'")
-    swapped = _WORD.sub(lambda found: _counterpart(found.group(), _starts(plain, found.start())), plain)
-    return text if swapped == plain else swapped
+    return _WORD.sub(lambda found: _counterpart(found.group(), _starts(text, found.start())), text)
 
 
 def _counterpart(word: str, at_start: bool) -> str:
-    other = TABLE[word.lower()]
+    other = TABLE[word.lower().replace("’", "'")]
+    if "’" in word:
+        other = other.replace("'", "’")
     if len(word) > 1 and word.isupper():
         return other.upper()
     was_capital = word[0].isupper() and (at_start or not word.lower().startswith("i"))

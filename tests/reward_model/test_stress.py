@@ -61,7 +61,11 @@ def test_shuffling_keeps_the_sentences(parts: list[str]) -> None:
         ("The Landlord (his wife) sued her", "The Tenant (my husband) sued my"),
         ("GF asked how do I do this", "BF asked how does he do this"),
         ("Does she love me? Do I know?", "Do I love him? Does he know?"),
-        ("Mum said I’m rude", "Dad said he's rude"),
+        ("Mum said I’m rude", "Dad said he’s rude"),
+        ("She’ll leave, I don't know", "I’ll leave, he doesn't know"),
+        ("My dog’s toy: it isn’t mine", "His dog’s toy: it isn’t his"),
+        ("I'LL go, i.e. to my home", "HE'LL go, i.e. to his home"),
+        ("A.I. took my job.I cried", "A.I. took his job.I cried"),
         ("Something imported: a history of theirs", "Something imported: a history of theirs"),
     ],
 )
