@@ -18,13 +18,26 @@ from tasks.run_folder import RunFolder
 from trlx.utils.errors import UserError
 
 REMEDY = "trlx_inference_gptneo.py with the same --root writes it anew"
-_READ = ("models", "differences", "preferences", "baseline", "posts", "run")
-# What must agree for two runs' numbers to stand under each other → how it is called.
+# What is looked at → its type.
+_READ: dict[str, type] = {
+    "models": dict,
+    "differences": dict,
+    "preferences": list,
+    "baseline": str,
+    "posts": int,
+    "run": dict,
+}
+_TYPE_NAMES = {dict: "object", list: "list", str: "text", int: "whole number"}
+_OF_OBJECTS = ("models", "differences", "preferences")
+# What must agree for two runs' numbers to stand under each other → how it is called. Not "data": a seed may draw its
+# own, each below its root under the same name; `shared_posts` looks at the posts themselves.
 _SAME = {
     "task": "task",
     "split": "split",
     "decoding": "decoding",
     "max_prompt_tokens": "longest prompt",
+    "dtype": "policies in",
+    "reward_dtype": "reward models in",
 }
 
 
@@ -80,12 +93,20 @@ def read_results(root: str) -> RunResults:
     found = results.get("format", "1 or none") if isinstance(results, dict) else None
     if found != FORMAT:
         raise UserError(f"{shown}: is of format {found} where {FORMAT} is read; {REMEDY}")
-    missing = [
-        key for key in ("models", "differences", "preferences", "baseline", "posts", "run") if key not in results
-    ]
-    if missing:
-        raise UserError(f"{shown}: has no {', '.join(missing)}; {REMEDY}")
+    _require_types(results, shown)
     return RunResults(root, results)
+
+
+def _require_types(results: Mapping[str, Any], shown: Path) -> None:
+    if missing := [key for key in _READ if key not in results]:
+        raise UserError(f"{shown}: has no {', '.join(missing)}; {REMEDY}")
+    for key, kind in _READ.items():
+        if not isinstance(results[key], kind):
+            raise UserError(f"{shown}: '{key}' is no {_TYPE_NAMES[kind]}; {REMEDY}")
+    for key in _OF_OBJECTS:
+        entries = results[key].values() if _READ[key] is dict else results[key]
+        if not all(isinstance(one, dict) for one in entries):
+            raise UserError(f"{shown}: '{key}' holds something else than objects; {REMEDY}")
 
 
 def unlike(first: RunResults, other: RunResults) -> list[str]:

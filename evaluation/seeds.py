@@ -179,7 +179,7 @@ def measure_table(runs: Sequence[RunResults], model: str, measure: str, title: s
         title=title,
         header=["Run", label(baseline), label(model), f"{label(model)} − {label(baseline)}", "p"],
         rows=rows,
-        caption=f"{_INTERVALS} The difference is paired by post, p by permutation.{own}",
+        caption=f"{decoding(runs)} {_INTERVALS} The difference is paired by post, p by permutation.{own}",
     )
 
 
@@ -208,7 +208,7 @@ def win_table(runs: Sequence[RunResults], model: str, against: str, summed: bool
         title=f"Win rates of {label(model)} against {other}",
         header=["Run", *columns],
         rows=rows if judges else [],
-        caption=f"By judge; a tie counts half. {_INTERVALS}",
+        caption=f"{decoding(runs)} By judge; a tie counts half. {_INTERVALS}",
     )
 
 
@@ -234,8 +234,22 @@ def distance_table(runs: Sequence[RunResults], model: str, summed: bool) -> Tabl
         title=f"How far {label(model)} went, ROUGE, and lengths",
         header=["Run", *columns],
         rows=rows,
-        caption=f"KL in nats a response. {_INTERVALS}",
+        caption=f"ROUGE and tokens: {decoding(runs)} KL: nats a response{_kl_sampling(runs)}. {_INTERVALS}",
     )
+
+
+def decoding(runs: Sequence[RunResults]) -> str:
+    """A sentence: how the summaries were made; of each run where runs differ."""
+    texts = list(dict.fromkeys(str(run.results["run"].get("decoding_text", "decoding not known")) for run in runs))
+    return f"Summaries: {' or '.join(map(inert, texts))}."
+
+
+def _kl_sampling(runs: Sequence[RunResults]) -> str:
+    """` of samples at temperature 1`, which is not how the summaries are made; empty where not known."""
+    facts = [run.results["run"].get("kl_sampling") for run in runs]
+    known = [one.get("temperature") for one in facts if isinstance(one, dict)]
+    texts = [f"{one:g}" for one in dict.fromkeys(known) if isinstance(one, int | float)]
+    return f", of samples at temperature {' or '.join(texts)}" if texts else ""
 
 
 def _summary(runs: Sequence[RunResults], columns: Sequence[Get], blank: int = 0) -> list[list[str]]:

@@ -10,7 +10,6 @@ reward model chooses. All models stay loaded between posts. Left out: a referenc
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -24,6 +23,7 @@ from evaluation.devices import choose_devices, choose_dtype
 from evaluation.judges import reward_model_path, second_reward_model_path
 from evaluation.pasted import at_terminal, prompts_from
 from evaluation.policies import load_policy
+from evaluation.run_results import REMEDY, read_results
 from evaluation.table import label
 from evaluation.trial import Bench, Policy
 from reward_model.model import check_reward_model
@@ -137,15 +137,19 @@ def load(options: TryOptions, console: Console) -> Bench:
 def limits(options: TryOptions, run: RunFolder) -> tuple[int, int]:
     """max_prompt_tokens and max_new_tokens: as given, else of the evaluation, else of TL;DR.
 
-    Raises: UserError for a results.json that cannot be read.
+    Raises: UserError for a results.json that cannot be read and is needed.
     """
-    used: dict[str, Any] = {}
-    if run.results.is_file():
-        try:
-            used = json.loads(run.results.read_text(encoding="utf-8"))["run"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(
-                f"{run.results}: no results of this version's evaluation: trlx_inference_gptneo.py writes it anew"
-            ) from error
-    prompt = options.max_prompt_tokens or used.get("max_prompt_tokens", MAX_PROMPT_TOKENS)
-    return prompt, options.max_new_tokens or used.get("decoding", {}).get("max_new_tokens", MAX_NEW_TOKENS)
+    prompt, new = options.max_prompt_tokens, options.max_new_tokens
+    if (prompt is None or new is None) and run.results.is_file():
+        used = read_results(str(run.root)).results["run"]
+        prompt = prompt or _limit(run, used, "max_prompt_tokens")
+        new = new or _limit(run, used.get("decoding"), "max_new_tokens")
+    return prompt or MAX_PROMPT_TOKENS, new or MAX_NEW_TOKENS
+
+
+def _limit(run: RunFolder, facts: Any, key: str) -> int | None:
+    """None where the evaluation does not say. Raises: UserError for what is no number of tokens."""
+    value = facts.get(key) if isinstance(facts, dict) else None
+    if value is None or (type(value) is int and value >= 1):
+        return value
+    raise UserError(f"{run.results}: {key} is {value!r}, no number of tokens; give --{key}, or {REMEDY}")

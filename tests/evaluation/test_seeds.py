@@ -50,7 +50,9 @@ def preference(judge: str, against: str, rate: float) -> Json:
 def results(ppo: float = 2.0, **run: Any) -> Json:
     """What the evaluation of one run writes, as far as it is read here: SFT has reward 0.5."""
     judged = [("reward model", "reference", 0.75), ("reward model", "sft", 0.5), ("gold", "reference", 0.625)]
-    facts = {"task": "tldr", "split": "test", "decoding": {"max_new_tokens": 48}, "max_prompt_tokens": 208, **run}
+    facts = {"task": "tldr", "split": "test", "decoding": {"max_new_tokens": 48}, "max_prompt_tokens": 208}
+    facts |= {"decoding_text": "greedy, at most 48 new tokens", "kl_sampling": {"temperature": 1.0}}
+    facts |= {"dtype": "float32", "reward_dtype": "float32", **run}
     return {
         "format": 2,
         "posts": 300,
@@ -163,6 +165,8 @@ def test_gates(folder: Path, gate: Json | None, said: str) -> None:
         ({"task": "miniature"}, "task 'miniature', not 'tldr'"),
         ({"split": "valid"}, "split 'valid', not 'test'"),
         ({"max_prompt_tokens": 500}, "longest prompt '500', not '208'"),
+        ({"dtype": "bfloat16"}, "policies in 'bfloat16', not 'float32'"),
+        ({"reward_dtype": "bfloat16"}, "reward models in 'bfloat16', not 'float32'"),
         ({"decoding": {"max_new_tokens": 50}}, 'decoding {"max_new_tokens": 50}, not {"max_new_tokens": 48}'),
     ],
 )
@@ -225,6 +229,42 @@ def test_results_that_cannot_be_read(
     printed = capsys.readouterr()
     assert printed.err.startswith("left out: seed2/results.json") and "seed1" in printed.out
     assert not re.search(r"^│\s*seed2", printed.out, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("run", None),
+        ("run", []),
+        ("run", "x"),
+        ("models", {"sft": 1}),
+        ("models", []),
+        ("differences", {"ppo": None}),
+        ("preferences", {}),
+        ("preferences", [1]),
+        ("posts", "many"),
+        ("baseline", None),
+    ],
+)
+def test_results_of_other_types(folder: Path, key: str, value: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    write(folder / "a", results())
+    write(folder / "b", results() | {key: value})
+    main(["a", "b"])
+    said = capsys.readouterr().err
+    assert said.startswith("left out: b/results.json: '" + key) and said.endswith("writes it anew\n")
+
+
+def test_captions_say_how_the_summaries_were_made(folder: Path) -> None:
+    write(folder / "a", results())
+    runs = [read_results("a")]
+    _, *others = tables(runs, "ppo", comparable=True)
+    assert all("Summaries: greedy, at most 48 new tokens. " in table.caption for table in others)
+    assert "KL: nats a response, of samples at temperature 1. " in others[-1].caption
+    write(folder / "b", results(decoding_text="sampled", kl_sampling=None))
+    runs.append(read_results("b"))
+    _, *others = tables(runs, "ppo", comparable=True)
+    assert all("Summaries: greedy, at most 48 new tokens or sampled. " in table.caption for table in others)
+    assert "nats a response. " in distance_table(runs[1:], "ppo", summed=False).caption
 
 
 @pytest.mark.parametrize(

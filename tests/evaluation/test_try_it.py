@@ -165,9 +165,14 @@ def judged_twice(run_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     root = tmp_path_factory.mktemp("second")
     shutil.copytree(run_root / "ckpts", root / "ckpts")
     shutil.copytree(root / "ckpts" / "reward_model", root / "ckpts" / "second_reward_model")
-    run = {"max_prompt_tokens": 60, "decoding": {"max_new_tokens": 8}}
-    (root / "results.json").write_text(json.dumps({"run": run}), encoding="utf-8")
+    write_results(root, {"max_prompt_tokens": 60, "decoding": {"max_new_tokens": 8}})
     return root
+
+
+def write_results(root: Path, run: object) -> None:
+    """A results.json without results."""
+    nothing = {"models": {}, "differences": {}, "preferences": [], "baseline": "sft", "posts": 0}
+    (root / "results.json").write_text(json.dumps({"format": 2, "run": run, **nothing}), encoding="utf-8")
 
 
 def test_limits_are_those_of_the_evaluation(judged_twice: Path, tmp_path: Path) -> None:
@@ -175,9 +180,31 @@ def test_limits_are_those_of_the_evaluation(judged_twice: Path, tmp_path: Path) 
     assert limits(TryOptions(), run) == (60, 8)
     assert limits(TryOptions(max_prompt_tokens=30, max_new_tokens=4), run) == (30, 4)
     assert limits(TryOptions(), RunFolder.of(tmp_path)) == (500, 50)
-    (tmp_path / "results.json").write_text("[]", encoding="utf-8")
-    with pytest.raises(UserError, match=r"results\.json: no results of this version"):
-        limits(TryOptions(), RunFolder.of(tmp_path))
+    write_results(tmp_path, {"max_prompt_tokens": 60})
+    assert limits(TryOptions(), RunFolder.of(tmp_path)) == (60, 50)
+
+
+@pytest.mark.parametrize(
+    ("facts", "message"),
+    [
+        (None, "'run' is no object; .*writes it anew"),
+        ([], "'run' is no object; .*writes it anew"),
+        ({"max_prompt_tokens": "many"}, "max_prompt_tokens is 'many', no number of tokens; give --max_prompt_tokens"),
+        ({"decoding": {"max_new_tokens": 0}}, "max_new_tokens is 0, no number of tokens; give --max_new_tokens"),
+    ],
+)
+def test_results_that_do_not_say_the_limits(tmp_path: Path, facts: object, message: str) -> None:
+    write_results(tmp_path, facts)
+    run = RunFolder.of(tmp_path)
+    with pytest.raises(UserError, match=rf"results\.json: {message}"):
+        limits(TryOptions(), run)
+    # Given by hand they need no results.
+    assert limits(TryOptions(max_prompt_tokens=30, max_new_tokens=4), run) == (30, 4)
+
+
+def test_results_without_decoding_leave_the_default(tmp_path: Path) -> None:
+    write_results(tmp_path, {"max_prompt_tokens": 60, "decoding": None})
+    assert limits(TryOptions(), RunFolder.of(tmp_path)) == (60, 50)
 
 
 def test_piped_posts(judged_twice: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
