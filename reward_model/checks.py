@@ -22,6 +22,7 @@ from reward_model.pairs import PairText
 from reward_model.stress import EDITS
 from reward_model.thresholds import Thresholds
 from reward_model.verdict import Check, Rule, Status
+from trlx.utils.errors import UserError
 
 # Of `gate.json`, besides the checks.
 SECTIONS = ("accuracy", "calibration", "baselines", "stress", "invariance")
@@ -57,7 +58,11 @@ def run_checks(evidence: Evidence, thresholds: Thresholds) -> tuple[list[Check],
     """Every check; and `SECTIONS` of `gate.json`.
 
     A score that is not a number fails by itself, and nothing else is judged: the sections are then empty.
+
+    Raises: UserError where there are no pairs.
     """
+    if not evidence.pairs:
+        raise UserError("no test pairs to judge the reward model on: name others (--data of the gate, or its --split)")
     values = evidence.values
     bad = sum(not math.isfinite(value) for value in values)
     finite = _limit("finite_scores", "scores that are not a finite number", float(bad), len(values), 0.0)
@@ -74,6 +79,7 @@ def run_checks(evidence: Evidence, thresholds: Thresholds) -> tuple[list[Check],
         "trained_on", "share of test posts trained on", evidence.trained_on, posts, thresholds.trained_on, why=why
     )
     checks = [*accuracy, *baselines, *calibration, *stress, *invariance, trained_on, finite]
+    checks = [_insist(one) if one.name in thresholds.required else one for one in checks]
     told = (told_accuracy, told_calibration, told_baselines, told_stress, told_invariance)
     return checks, dict(zip(SECTIONS, told, strict=True))
 
@@ -84,16 +90,18 @@ def _accuracy(evidence: Evidence, limits: Thresholds) -> tuple[list[Check], dict
     posts = [pair.prompt for pair in pairs]
     shorter = [number for number, pair in enumerate(pairs) if words(pair.chosen) < words(pair.rejected)]
     overall = share_by_post(right, posts)
-    hard = share_by_post([right[n] for n in shorter], [posts[n] for n in shorter]) if shorter else None
+    hard_posts = [posts[n] for n in shorter]
+    hard = share_by_post([right[n] for n in shorter], hard_posts) if shorter else None
     about = "pairs whose preferred side scores higher"
     checks = [
-        _floor("accuracy", about, overall, limits.accuracy, limits.min_pairs),
+        _floor("accuracy", about, overall, limits.accuracy, limits.min_pairs, _too_few_posts(posts, limits)),
         _floor(
             "accuracy_shorter_better",
             "the same where the shorter side is preferred",
             hard,
             limits.accuracy_shorter_better,
             limits.min_pairs,
+            _too_few_posts(hard_posts, limits),
         ),
     ]
     buckets = by_length_difference([pair.chosen for pair in pairs], [pair.rejected for pair in pairs], right)
@@ -106,6 +114,12 @@ def _accuracy(evidence: Evidence, limits: Thresholds) -> tuple[list[Check], dict
         "by": {group: table for group in GROUPS if (table := accuracy_by(pairs, right, group))},
     }
     return checks, told
+
+
+def _too_few_posts(posts: Sequence[str], limits: Thresholds) -> str:
+    """Why pairs of these posts say too little, however many they are; empty where they do not."""
+    count = len(set(posts))
+    return "" if count >= limits.min_posts else f"of the {limits.min_posts} posts that are needed there are {count}"
 
 
 def _wilson(right: Sequence[float]) -> dict[str, Any]:
@@ -126,6 +140,7 @@ def _baselines(evidence: Evidence, limits: Thresholds) -> tuple[list[Check], dic
             None if baseline is None else difference_by_post(right, baseline, posts),
             getattr(limits, f"beats_{name}"),
             limits.min_pairs,
+            _too_few_posts(posts, limits),
             rule=">",
         )
         for name, baseline in found.items()
@@ -140,7 +155,8 @@ def _baselines(evidence: Evidence, limits: Thresholds) -> tuple[list[Check], dic
 def _calibration(evidence: Evidence, limits: Thresholds) -> tuple[list[Check], dict[str, Any]]:
     found: Calibration = calibrate(evidence.chosen, evidence.rejected)
     about = "expected calibration error of sigma(score difference)"
-    check = _limit("ece", about, found.ece, len(evidence.pairs), limits.ece, limits.min_pairs)
+    few = _too_few_posts([pair.prompt for pair in evidence.pairs], limits)
+    check = _limit("ece", about, found.ece, len(evidence.pairs), limits.ece, limits.min_pairs, few=few)
     return [check], dataclasses.asdict(found)
 
 
@@ -171,33 +187,61 @@ def _invariance(evidence: Evidence, limits: Thresholds) -> tuple[list[Check], di
     return checks, {**values, "texts": texts}
 
 
+def _insist(check: Check) -> Check:
+    """A required check, which fails where it was not judged."""
+    if check.status != "not judged":
+        return check
+    return dataclasses.replace(check, status="fail", why=f"required, and cannot be judged: {check.why}")
+
+
 def _floor(
-    name: str, about: str, interval: Interval | None, threshold: float | None, least: int, rule: Rule = ">="
+    name: str,
+    about: str,
+    interval: Interval | None,
+    threshold: float | None,
+    least: int,
+    few: str = "",
+    rule: Rule = ">=",
 ) -> Check:
     """A value that must be large; with the rule `>` it is the low end of its interval."""
-    if interval is None:
-        return _check(name, about, Interval(math.nan, None, None, 0), threshold, rule, least)
-    return _check(name, about, interval, threshold, rule, least)
+    found = Interval(math.nan, None, None, 0) if interval is None else interval
+    return _check(name, about, found, threshold, rule, least, few=few)
 
 
 def _limit(
-    name: str, about: str, value: float | None, n: int, threshold: float | None, least: int = 0, why: str = ""
+    name: str,
+    about: str,
+    value: float | None,
+    n: int,
+    threshold: float | None,
+    least: int = 0,
+    why: str = "",
+    few: str = "",
 ) -> Check:
     """A value that must be small; it has no interval."""
-    return _check(
-        name, about, Interval(math.nan if value is None else value, None, None, n), threshold, "<=", least, why
-    )
+    found = Interval(math.nan if value is None else value, None, None, n)
+    return _check(name, about, found, threshold, "<=", least, why, few)
 
 
 def _check(
-    name: str, about: str, found: Interval, threshold: float | None, rule: Rule, least: int, why: str = ""
+    name: str,
+    about: str,
+    found: Interval,
+    threshold: float | None,
+    rule: Rule,
+    least: int,
+    why: str = "",
+    few: str = "",
 ) -> Check:
+    """`least`: of `found.n`. `why`, `few`: why it cannot be judged at all, and on so few posts; empty where it can."""
     value = None if math.isnan(found.mean) else found.mean
     held = found.low if rule == ">" else value
     if threshold is None:
         why = why or "no threshold is set"
     elif found.n < least:
         why = why or f"of the {least} that are needed there are {found.n}"
+    elif few:
+        why = why or few
     elif held is None:
         why = why or "nothing to measure it on"
     if why or held is None or threshold is None:

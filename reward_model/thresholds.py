@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from trlx.utils.errors import BadKey, nearest
 from trlx.utils.ranges import AT_LEAST_1, FINITE, NOT_NEGATIVE, SHARE, require_ranges
 
 
@@ -34,7 +35,8 @@ class Thresholds:
 
     Args:
         min_pairs: least test pairs (of the kind that a check is about).
-        min_posts: least posts that a stress edit changed.
+        min_posts: least posts that such pairs are of, and least posts that a stress edit changed.
+        required: names of checks that fail where they cannot be judged, e.g. [ece, stress.other_post].
         accuracy: least share of pairs on which the preferred side scores higher.
         accuracy_shorter_better: the same on pairs whose preferred side has fewer words.
         beats_longer_wins: the low end of (accuracy - that of "the longer one wins") must be above it.
@@ -48,6 +50,7 @@ class Thresholds:
 
     min_pairs: int = 100
     min_posts: int = 30
+    required: list[str] = field(default_factory=list)
     accuracy: float | None = None
     accuracy_shorter_better: float | None = None
     beats_longer_wins: float | None = None
@@ -68,8 +71,24 @@ _RANGES = {
 }
 
 
+_NO_CHECKS = ("min_pairs", "min_posts", "required", "stress")
+
+
 def require_thresholds(thresholds: Thresholds, prefix: str = "--") -> None:
-    """Refuse numbers that cannot be meant. Raises: BadKey naming the key."""
+    """Refuse numbers that cannot be meant, and required checks that there are not. Raises: BadKey naming the key."""
     require_ranges(thresholds, _RANGES, f"{prefix}thresholds.")
     shares = dict.fromkeys(vars(thresholds.stress), SHARE)
     require_ranges(thresholds.stress, shares, f"{prefix}thresholds.stress.")
+    _require_judgeable(thresholds, f"{prefix}thresholds.required")
+
+
+def _require_judgeable(thresholds: Thresholds, key: str) -> None:
+    """Refuse a required check that there is not, or that has no threshold."""
+    limits = {name: value for name, value in vars(thresholds).items() if name not in _NO_CHECKS}
+    limits |= {f"stress.{name}": value for name, value in vars(thresholds.stress).items()}
+    for name in thresholds.required:
+        if name not in limits:
+            raise BadKey(key.removeprefix("--"), f"{key}: no check is called {name!r}{nearest(name, limits)}")
+        if limits[name] is None:
+            message = f"{key}: {name!r} has no threshold to be judged by: set one, or take the name out"
+            raise BadKey(key.removeprefix("--"), message)

@@ -15,6 +15,7 @@ from reward_model.stress import EDITS
 from reward_model.thresholds import StressThresholds, Thresholds
 from reward_model.verdict import Check, decide
 from tasks.records import Pair
+from trlx.utils.errors import UserError
 
 STRICT = Thresholds(
     min_pairs=20,
@@ -146,6 +147,32 @@ def test_what_cannot_be_judged_says_why_and_does_not_pass() -> None:
     assert whys["trained_on"] == "the model came without training_posts.npy"
     assert set(checks) - set(whys) == {"finite_scores"}
     assert not decide(list(checks.values()))  # nothing failed, and still nothing was let through
+
+
+def test_many_pairs_of_few_posts_are_not_judged() -> None:
+    pairs = [dataclasses.replace(pair, prompt=f"POST: {n % 4}\nTL;DR:") for n, pair in enumerate(make_pairs(200))]
+    checks = by_name(evidence(pairs, quality))
+    needed = "of the 5 posts that are needed there are 4"
+    for name in ("accuracy", "accuracy_shorter_better", "beats_longer_wins", "ece"):
+        assert (checks[name].status, checks[name].why) == ("not judged", needed), name
+    assert by_name(evidence(pairs, quality), dataclasses.replace(STRICT, min_posts=4))["accuracy"].status == "pass"
+
+
+def test_a_required_check_that_cannot_be_judged_fails() -> None:
+    required = dataclasses.replace(STRICT, required=["accuracy", "stress.other_post"])
+    assert decide(list(by_name(evidence(make_pairs(), quality), required).values()))
+    few = evidence(make_pairs(), quality, stress={name: [1.0] * 3 for name in EDITS})
+    assert decide(list(by_name(few).values()))
+    checks = by_name(few, required)
+    assert failing(checks) == {"stress.other_post"} and not decide(list(checks.values()))
+    check = checks["stress.other_post"]
+    assert check.why == "required, and cannot be judged: of the 5 that are needed there are 3"
+    assert checks["stress.truncated"].status == "not judged"
+
+
+def test_no_pairs_at_all_are_a_line() -> None:
+    with pytest.raises(UserError, match="no test pairs to judge the reward model on: name others"):
+        run_checks(evidence([], quality), STRICT)
 
 
 def test_fewer_posts_than_folds_leave_one_baseline_out() -> None:

@@ -37,7 +37,9 @@ def options(root: Path, *more: str) -> list[str]:
 @pytest.fixture(scope="module")
 def easy(run: Path) -> str:
     path = run / "easy.yaml"
-    path.write_text("thresholds:\n  min_pairs: 5\n  accuracy: 0.0\n  padding: 0.001\n  trained_on: 0.0\n")
+    path.write_text(
+        "thresholds:\n  min_pairs: 5\n  min_posts: 5\n  accuracy: 0.0\n  padding: 0.001\n  trained_on: 0.0\n"
+    )
     return str(path)
 
 
@@ -85,7 +87,11 @@ def test_the_full_size_thresholds_are_the_default(run: Path, capsys: pytest.Capt
     assert stopped.value.code == 1
     content = read_gate(run / "ckpts" / "reward_model")
     assert content is not None and content["thresholds"]["accuracy"] == 0.6 and content["thresholds"]["ece"] == 0.1
-    assert "not judged: accuracy" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert (
+        "fails: accuracy" in said
+        and "(required, and cannot be judged: of the 100 that are needed there are 30)" in said
+    )
 
 
 def test_a_file_of_its_own_takes_nothing_from_the_default_one(run: Path, easy: str) -> None:
@@ -106,6 +112,8 @@ def test_a_file_of_its_own_takes_nothing_from_the_default_one(run: Path, easy: s
         ("thresholds:\n  accuracy: 1.5\n", r"line 2: thresholds.accuracy must be between 0 and 1, not 1.5"),
         ("thresholds:\n  accuracy: much\n", r"line 2: 'thresholds.accuracy' must be a number"),
         ("thresholds:\n  stress:\n    role_swap: -1\n", r"line 3: thresholds.stress.role_swap must be between 0 and 1"),
+        ("thresholds:\n  ece: 0.1\n  required: [eec]\n", r"line 3: .*no check is called 'eec'; did you mean 'ece'"),
+        ("thresholds:\n  required: [ece]\n", r"line 2: thresholds.required: 'ece' has no threshold"),
         ("batch_size: 2\n", r"no section 'thresholds': write one"),
     ],
 )
