@@ -185,11 +185,13 @@ def evaluate(options: InferenceOptions) -> tuple[Results, list[str]]:
     print(f"{len(posts)} posts of {run.shown(options.data)}, split {options.split}", flush=True)
 
     progress = Progress(run.metadata / ".evaluation", options.resume)
+    precision = str(choose_dtype(options.reward_dtype, devices.reward))
+    states = [model_facts(path) for path in (reward_path, second_path or "")]
     bench = Bench(
         task=task,
         scorer=load_scorer(reward_path, options, devices),
         second=None if second_path is None else load_scorer(second_path, options, devices),
-        scorer_facts=[[model_facts(path) for path in (reward_path, second_path or "")], options.max_length],
+        scorer_facts=[states, precision, options.max_length, options.reward_batch_size],
         progress=progress,
     )
     references = bench.references(posts)
@@ -232,9 +234,10 @@ def judge_models(
         require_fit(name, model, own, prompts, settings.max_new_tokens)
         state = [model_facts(models[name]), str(dtype)]
         writer = Writer(name, model, own, state, settings.max_new_tokens, settings.batch_size, bench.progress)
-        began = time.perf_counter()
+        began, reused = time.perf_counter(), bench.progress.reused
         written = writer.greedy(prompts)
-        facts = {**describe(model), "generation_seconds": round(time.perf_counter() - began, 2)}
+        spent = round(time.perf_counter() - began, 2) if bench.progress.reused == reused else None
+        facts = {**describe(model), "generation_seconds": spent}
         outcomes[name] = bench.measure(name, run.shown(models[name]), "model", its_posts, written, facts)
         if with_kl and name != options.baseline:
             if own.get_vocab() == tokenizer.get_vocab():

@@ -104,12 +104,15 @@ def invented_outcomes(options: Options) -> tuple[References, list[Outcome]]:
     def scores(mean: float = 0.0) -> list[float]:
         return rng.normal(mean, 1.0, count).tolist()
 
+    def texts() -> list[str]:
+        return [" ".join(words.choices(WORDS, k=words.randint(8, 35))) for _ in range(count)]
+
     def outcome(name: str, kind: str, mean: float) -> Outcome:
         return Outcome(
             name=name,
             path="",
             kind=kind,
-            predictions=[" ".join(words.choices(WORDS, k=words.randint(8, 35))) for _ in range(count)],
+            predictions=texts(),
             ended=[True] * count,
             tokens=rng.integers(10, 48, count).tolist(),
             rewards=scores(mean),
@@ -120,7 +123,7 @@ def invented_outcomes(options: Options) -> tuple[References, list[Outcome]]:
             gold=scores(mean),
         )
 
-    references = References(scores(), rng.integers(8, 35, count).tolist(), scores(), scores())
+    references = References(texts(), scores(), scores(), scores())
     outcomes = [outcome(f"model {i}", "model", i / 10) for i in range(options.models)]
     return references, outcomes + [outcome(name, "baseline", -1.0) for name in BASELINES]
 

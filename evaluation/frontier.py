@@ -142,13 +142,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     logging.disable_progress_bar()  # of loading, which takes seconds
     console = Console()
     content, fits = run(options)
-    posts = f"{content['posts']} posts of split '{options.split}'"
+    conditions = f"{content['posts']} posts of split '{options.split}', {options.decoding_text}"
     caption = (
-        f"Mean over {posts}, {options.decoding_text}: {options.samples} a post of {BASELINE}, {options.policy_samples} "
+        f"Mean over {conditions}: {options.samples} a post of {BASELINE}, {options.policy_samples} "
         "of every other policy. KL: nats a response, Σ k1; of best-of-n the bound log n − (n − 1)/n. Brackets: 95% "
         "bootstrap interval over posts (percentile)."
     )
-    for table in (point_table(content["points"], caption), fit_table(fits)):
+    for table in (point_table(content["points"], caption), fit_table(fits, conditions)):
         console.print()
         table.print(console)
     for line in [*content["run"]["left_out"], f"{RunFolder.of(options.root).frontier}  (all numbers)"]:

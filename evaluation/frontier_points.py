@@ -116,8 +116,8 @@ def point_table(points: Sequence[Mapping[str, Any]], caption: str) -> Table:
     return Table("KL against reward", header, [row(point) for point in shown], caption)
 
 
-def fit_table(fits: Sequence[Fit | Refusal]) -> Table:
-    """α, β and the peak of every fitted curve, or why there is none."""
+def fit_table(fits: Sequence[Fit | Refusal], conditions: str) -> Table:
+    """α, β and the peak of every fitted curve, or why there is none; the caption names the `conditions`."""
 
     def row(one: Fit | Refusal) -> list[str]:
         name = "RL" if one.kind == "rl" else "best of n"
@@ -132,8 +132,9 @@ def fit_table(fits: Sequence[Fit | Refusal]) -> Table:
         return [name, one.measure, number(one.alpha), number(one.beta), top]
 
     caption = (
-        "Gain over SFT at d = √KL (Gao et al. 2022): d(α − β·d) for best of n, d(α − β·log d) for RL; least squares. "
-        "Peak: KL in nats, gain there. Brackets: 95% bootstrap interval over posts."
+        f"Gain over SFT at d = √KL, mean over {conditions} (Gao et al. 2022): d(α − β·d) for best of n, "
+        "d(α − β·log d) for RL; least squares. Peak: KL in nats, gain there. Brackets: 95% bootstrap interval over "
+        "posts."
     )
     return Table(
         "Curves of over-optimisation", ["Curve", "Score", "α", "β", "Peak"], [row(one) for one in fits], caption

@@ -8,25 +8,27 @@ models, references are scored once, and a response without EOS gets none. Summar
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tqdm import tqdm
 
+from evaluation.decoding import GREEDY, up_to
 from evaluation.degeneration import faults
 from evaluation.progress import Progress, digest
 from evaluation.results import Outcome, References
-from evaluation.rouge_scores import rouge_f1
+from evaluation.rouge_scores import rouge_both
 from evaluation.samples import SampleRow
 from evaluation.summaries import Summaries
 from reward_model.scorer import RewardScorer
 from tasks.records import Post
 from tasks.registry import Task
 from tasks.text import response_text, split_prompt, title_of
+from trlx.utils.errors import UserError
 
-# The scorer sorts what it is given by length; a few hundred texts are enough for that and keep the bar moving.
-_SCORED_AT_ONCE = 512
+_SCORED_AT_ONCE = 128  # how much is scored again after an interruption, at most
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class JudgeSettings:
 
     @property
     def gen_kwargs(self) -> dict[str, Any]:
-        return {"max_new_tokens": self.max_new_tokens, "do_sample": False}
+        return up_to(self.max_new_tokens, GREEDY)
 
 
 @dataclass(frozen=True)
@@ -65,9 +67,9 @@ class Bench:
         summaries = [post.summary for post in posts]
         written = Summaries([response_text(text) for text in summaries], [True] * len(posts), [])
         return References(
-            rewards=self._rewards("references", self.scorer, posts, written),
-            words=[len(text.split()) for text in summaries],
-            second=self._second_rewards("references", posts, written),
+            texts=summaries,
+            rewards=self._rewards("reference", self.scorer, posts, written),
+            second=self._second_rewards("reference", posts, written),
             gold=gold_scores(self.task, posts, summaries, written.ended),
         )
 
@@ -76,7 +78,7 @@ class Bench:
     ) -> Outcome:
         """Everything about the summaries of one model or baseline; `posts` as it read them."""
         predictions = [text.strip() for text in written.texts]
-        references = [post.summary for post in posts]
+        rouge = rouge_both(predictions, [post.summary for post in posts])
         return Outcome(
             name=name,
             path=path,
@@ -86,8 +88,8 @@ class Bench:
             tokens=list(written.tokens),
             rewards=self._rewards(name, self.scorer, posts, written),
             second=self._second_rewards(name, posts, written),
-            rouge=rouge_f1(predictions, references),
-            rouge_stemmed=rouge_f1(predictions, references, use_stemmer=True),
+            rouge=rouge.plain,
+            rouge_stemmed=rouge.stemmed,
             gold=gold_scores(self.task, posts, predictions, written.ended),
             faults=[
                 faults(text, ended, split_prompt(post.prompt)[1], title_of(post.prompt))
@@ -97,22 +99,47 @@ class Bench:
         )
 
     def _second_rewards(self, name: str, posts: Sequence[Post], written: Summaries) -> list[float] | None:
-        return None if self.second is None else self._rewards(f"{name}_second", self.second, posts, written)
+        return None if self.second is None else self._rewards(name, self.second, posts, written, "second reward model")
 
-    def _rewards(self, name: str, scorer: RewardScorer, posts: Sequence[Post], written: Summaries) -> list[float]:
-        """One reward a post, from responses as written."""
+    def _rewards(
+        self,
+        name: str,
+        scorer: RewardScorer,
+        posts: Sequence[Post],
+        written: Summaries,
+        judge: str = "reward model",
+    ) -> list[float]:
+        """One reward a post, from responses as written; similar lengths together, longest first."""
         texts = [[post.prompt, text] for post, text in zip(posts, written.texts, strict=True)]
 
         def score(_: int, rows: Sequence[int]) -> list[float]:
             prompts, responses = zip(*(texts[i] for i in rows), strict=True)
-            return scorer.score(prompts, responses, [written.ended[i] for i in rows])
+            found = scorer.score(prompts, responses, [written.ended[i] for i in rows])
+            require_finite(found, f"the {judge} of {name}", [posts[i].id for i in rows])
+            return found
 
+        order = sorted(range(len(texts)), key=lambda i: len(texts[i][0]) + len(texts[i][1]), reverse=True)
+        chunks = [order[start : start + _SCORED_AT_ONCE] for start in range(0, len(order), _SCORED_AT_ONCE)]
         depends_on = [self.scorer_facts, digest(texts), list(written.ended)]
-        chunks = [
-            range(start, min(start + _SCORED_AT_ONCE, len(posts))) for start in range(0, len(posts), _SCORED_AT_ONCE)
-        ]
-        with tqdm(total=len(posts), desc=f"{name}: scoring", unit="post") as bar:
-            return self.progress.complete(f"{name}_rewards", depends_on, chunks, score, bar.update)
+        with tqdm(total=len(posts), desc=f"{name}: {judge}", unit="post") as bar:
+            return self.progress.complete(f"{name}@{judge.replace(' ', '_')}", depends_on, chunks, score, bar.update)
+
+
+def require_finite(scores: Sequence[float], what: str, ids: Sequence[str] | None = None) -> None:
+    """Refuse scores that no mean could be made of, before they are kept.
+
+    Args:
+        what: gave them, for the message. ids: of the posts.
+
+    Raises: UserError naming the first such post.
+    """
+    bad = [place for place, score in enumerate(scores) if not math.isfinite(score)]
+    if bad:
+        where = f" of post {ids[bad[0]]}" if ids else ""
+        raise UserError(
+            f"{what} gives {scores[bad[0]]}{where}: its weights are damaged or overflow; try --reward_dtype float32, "
+            "or train it anew"
+        )
 
 
 def gold_scores(

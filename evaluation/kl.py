@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
+from evaluation.decoding import UNCUT, up_to
 from evaluation.statistics import Interval, mean_interval
 from trlx.functional.kl import k1, k3
 from trlx.functional.logprobs import logprobs_of_tokens
@@ -56,18 +57,11 @@ def sample_responses(
     """One response a prompt at temperature 1, uncut by top-k or top-p, with π's log-probabilities; in prompt order."""
     eos = int(tokenizer.eos_token_id)
     encoded = [list(tokenizer(prompt, add_special_tokens=False)["input_ids"]) for prompt in prompts]
-    gen_kwargs = {
-        "max_new_tokens": max_new_tokens,
-        "do_sample": True,
-        "temperature": 1.0,
-        "top_k": 0,
-        "top_p": 1.0,
-    }
     set_seed(seed)
     made: dict[int, SampledResponse] = {}
     for rows in _batches(encoded, batch_size):
         ids, mask = left_pad([encoded[i] for i in rows], eos, model.device)
-        out = generate(model, ids, mask, gen_kwargs, eos, eos)
+        out = generate(model, ids, mask, up_to(max_new_tokens, UNCUT), eos, eos)
         responses = [out.response[row][out.response_mask[row]].tolist() for row in range(len(rows))]
         logprobs = response_logprobs(model, [encoded[i] for i in rows], responses, batch_size)
         made.update(

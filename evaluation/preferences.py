@@ -116,15 +116,15 @@ class WinRate:
 def win_rate(outcomes: Sequence[float], *, resamples: int = RESAMPLES) -> WinRate:
     """Count outcomes (1 won, 0.5 tie, 0 lost; above one half counts as won, below as lost).
 
-    The rate's interval is Wilson's where every outcome is 0 or 1, so that twenty wins of twenty are not certainty; else
-    it is a bootstrap over comparisons.
+    The rate's interval is Wilson's where every outcome is 0 or 1, or all are the same, so that twenty wins or ties of
+    twenty are not certainty; else it is a bootstrap over comparisons.
 
     Raises: ValueError for none, or for one outside 0 to 1.
     """
     if not all(LOSS <= outcome <= WIN for outcome in outcomes):
         raise ValueError("outcomes outside 0..1")
-    if all(outcome in (WIN, LOSS) for outcome in outcomes):
-        rate = proportion(int(sum(outcomes)), len(outcomes))
+    if all(outcome in (WIN, LOSS) for outcome in outcomes) or len(set(outcomes)) == 1:
+        rate = proportion(sum(outcomes), len(outcomes))
     else:
         rate = mean_interval(outcomes, resamples=resamples)
     decided = [_decision(outcome) for outcome in outcomes]

@@ -23,7 +23,7 @@ from evaluation.statistics import (
     mean_interval,
     mean_intervals,
 )
-from evaluation.win_rates import Preference, Side, compare_sides
+from evaluation.win_rates import Preference, Side, by_score, preferences
 
 FORMAT = 2  # of results.json
 
@@ -32,8 +32,8 @@ FORMAT = 2  # of results.json
 class References:
     """The ground truth's scores on n posts; None without a second reward model, and where the task has no gold."""
 
+    texts: list[str]
     rewards: list[float]
-    words: list[int]  # of each reference
     second: list[float] | None = None
     gold: list[float] | None = None
 
@@ -149,17 +149,18 @@ def _preferences(references: References, outcomes: Sequence[Outcome], baseline: 
     """Everyone against the references, and the other models against the baseline."""
     sides = [_side(outcome) for outcome in outcomes]
     models = [outcome.name for outcome in outcomes if outcome.kind == "model"]
-    truth = Side("reference", _by_judge(references.rewards, references.second, references.gold), references.words)
-    found = compare_sides(sides, truth, models)
+    scores = _by_judge(references.rewards, references.second, references.gold)
+    truth = Side("reference", scores, references.texts, [True] * len(references.texts))
+    found = preferences(by_score(sides, truth), sides, truth, models)
     if baseline is None:
         return found
-    others = [side for side in sides if side.name in models and side.name != baseline.name]
-    return found + compare_sides(others, _side(baseline), models)
+    others, first = [side for side in sides if side.name in models and side.name != baseline.name], _side(baseline)
+    return found + preferences(by_score(others, first), others, first, models)
 
 
 def _side(outcome: Outcome) -> Side:
-    words = [len(text.split()) for text in outcome.predictions]
-    return Side(outcome.name, _by_judge(outcome.rewards, outcome.second, outcome.gold), words)
+    scores = _by_judge(outcome.rewards, outcome.second, outcome.gold)
+    return Side(outcome.name, scores, outcome.predictions, outcome.ended)
 
 
 def _by_judge(
@@ -220,5 +221,6 @@ def measures(outcome: Outcome) -> dict[str, Sequence[float]]:
         found["gold"] = outcome.gold
     found.update({name: outcome.rouge[name] for name in ROUGE_TYPES})
     found["rouge_average"] = rouge_average(outcome.rouge)
+    found.update({f"{name}_stemmed": outcome.rouge_stemmed[name] for name in ROUGE_TYPES})
     found["response_tokens"] = outcome.tokens
     return found

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
-from evaluation.judge import gold_scores
+from evaluation.decoding import UNCUT, up_to
+from evaluation.judge import gold_scores, require_finite
 from evaluation.kl import response_logprobs, sample_responses
 from evaluation.policies import load_policy, release_memory, require_fit
 from evaluation.progress import Progress, digest
@@ -32,7 +33,6 @@ from trlx.generation.sampling import generate_texts
 Array = NDArray[np.float64]
 M = TypeVar("M")
 Done = Callable[[int], object]  # told how many responses were just finished
-UNCUT: dict[str, Any] = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
 _BATCHES_AT_ONCE = 4  # how much is done again after an interruption, at most
 
 
@@ -87,7 +87,7 @@ class Sampler:
         Args:
             name: for the eye. content: digest of its weights; samples of other weights are not taken for its own.
         """
-        gen_kwargs = {"max_new_tokens": self.max_new_tokens, **UNCUT}
+        gen_kwargs = up_to(self.max_new_tokens, UNCUT)
 
         def write(model: PreTrainedModel, prompts: list[str], seed: int, done: Done) -> list[Any]:
             set_seed(seed)
@@ -130,7 +130,7 @@ class Sampler:
         depends_on = [content, str(self.dtype), self.max_new_tokens, self.batch_size, self.seed, digest(prompts)]
         chunks = self._chunks([len(prompt) for prompt in prompts])
         with _bar(name, "sampling", len(prompts)) as bar, loaded_late(lambda: self.load(name, path)) as policy:
-            made = self.progress.complete(f"{content[:16]}_{form}_{per_post}", depends_on, chunks, sample)
+            made = self.progress.complete(f"{digest(content)[:16]}_{form}_{per_post}", depends_on, chunks, sample)
             bar.update(len(prompts) - bar.n)
         return made
 
@@ -157,7 +157,7 @@ class Sampler:
         depends_on = [content, str(self.dtype), self.batch_size, digest(prompts), whole]
         chunks = self._chunks([len(p) + len(r) for p, r in zip(prompts, samples.ids, strict=True)])
         with _bar(name, "KL to SFT", len(prompts)) as bar:
-            made = self.progress.complete(f"{whole[:16]}_kl_{content[:16]}", depends_on, chunks, read)
+            made = self.progress.complete(f"{whole[:16]}_kl_{digest(content)[:16]}", depends_on, chunks, read)
             bar.update(len(prompts) - bar.n)
         first, third = (samples.by_post(column).mean(axis=1) for column in zip(*made, strict=True))
         return first, third
@@ -211,6 +211,7 @@ def rewards(
     def score(_: int, chosen: Sequence[int]) -> list[float]:
         found = scorer().score(*(list(column) for column in zip(*(rows[row] for row in chosen), strict=True)))
         bar.update(len(chosen))
+        require_finite(found, f"a reward model of {name}")
         return found
 
     order = sorted(range(len(rows)), key=lambda row: len(rows[row][0]) + len(rows[row][1]), reverse=True)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest, bootstrap, monte_carlo_test, permutation_test
+from scipy.stats import bootstrap, monte_carlo_test, permutation_test
 
 LEVEL = 0.95
 RESAMPLES = 9_999
@@ -206,12 +206,16 @@ def compare_all(
     }
 
 
-def proportion(hits: int, count: int, *, level: float = LEVEL) -> Interval:
+def proportion(hits: float, count: int, *, level: float = LEVEL) -> Interval:
     """The share hits / count with Wilson's interval (1927), which unlike a bootstrap has a width at 0 and at 1.
+
+    A tie may count as half a hit.
 
     Raises: ValueError unless 0 <= hits <= count and count > 0.
     """
     if not 0 <= hits <= count or count == 0:
         raise ValueError(f"{hits} of {count} is no share")
-    low, high = binomtest(int(hits), int(count)).proportion_ci(level, method="wilson")
+    from statsmodels.stats.proportion import proportion_confint
+
+    low, high = proportion_confint(hits, count, alpha=1 - level, method="wilson")
     return Interval(hits / count, float(low), float(high), int(count))

@@ -1,6 +1,6 @@
 """What is judged: greedy summaries of a model, or a baseline's; and a model's samples for its KL to the baseline.
 
-Prompts are continued longest first, in batches of similar length, a chunk of batches at a time (`evaluation.progress`).
+Prompts are continued longest first, in batches of similar length, a batch at a time (`evaluation.progress`).
 """
 
 from __future__ import annotations
@@ -13,11 +13,10 @@ import torch
 from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from evaluation.decoding import GREEDY, up_to
 from evaluation.kl import SampledResponse, response_logprobs, sample_responses
 from evaluation.progress import Progress, digest
 from trlx.generation.sampling import generate_texts
-
-_BATCHES_AT_ONCE = 8  # how much is done again after an interruption, at most
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ class Writer:
 
     def greedy(self, prompts: Sequence[str]) -> Summaries:
         """The most likely token each time."""
-        gen_kwargs = {"max_new_tokens": self.max_new_tokens, "do_sample": False}
+        gen_kwargs = up_to(self.max_new_tokens, GREEDY)
 
         def write(_: int, rows: Sequence[int]) -> list[Any]:
             chosen = [prompts[i] for i in rows]
@@ -57,7 +56,7 @@ class Writer:
 
         with tqdm(total=len(prompts), desc=f"{self.name}: generating", unit="post") as bar:
             made = self.progress.complete(
-                f"{self.name}_greedy", [self._facts(prompts), gen_kwargs], self._chunks(prompts), write
+                f"{self.name}@greedy", [self._facts(prompts), gen_kwargs], self._chunks(prompts), write
             )
             bar.update(len(prompts) - bar.n)
         return Summaries(*map(list, zip(*made, strict=True)))
@@ -80,7 +79,7 @@ class Writer:
 
         with tqdm(total=len(prompts), desc=f"{self.name}: sampling for the KL", unit="post") as bar:
             made = self.progress.complete(
-                f"{self.name}_samples", [self._facts(prompts), seed], self._chunks(prompts), sample
+                f"{self.name}@samples", [self._facts(prompts), seed], self._chunks(prompts), sample
             )
             bar.update(len(prompts) - bar.n)
         return [SampledResponse(prompt, response, torch.tensor(logprobs)) for prompt, response, logprobs in made]
@@ -96,7 +95,7 @@ class Writer:
         ids = [[sample.prompt_ids, sample.response_ids] for sample in samples]
         with tqdm(total=len(samples), desc=f"{name}: KL to {self.name}", unit="post") as bar:
             made = self.progress.complete(
-                f"{name}_under_{self.name}", [self.facts, self.batch_size, digest(ids)], self._parts(ids), read
+                f"{name}@under_{self.name}", [self.facts, self.batch_size, digest(ids)], self._parts(ids), read
             )
             bar.update(len(samples) - bar.n)
         return [torch.tensor(values) for values in made]
@@ -109,10 +108,9 @@ class Writer:
         return self._parts(encoded)
 
     def _parts(self, rows: Sequence[Sequence[Any]]) -> list[list[int]]:
-        """Indices longest first, `_BATCHES_AT_ONCE` batches in each part."""
+        """Indices longest first, a batch in each part."""
         order = sorted(range(len(rows)), key=lambda i: len(rows[i]), reverse=True)
-        size = self.batch_size * _BATCHES_AT_ONCE
-        return [order[start : start + size] for start in range(0, len(order), size)]
+        return [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
 
 
 def of_baseline(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> Summaries:

@@ -25,6 +25,9 @@ _NAMES = {
     "rouge2": "Rouge-2",
     "rougeL": "Rouge-L",
     "rouge_average": "Rouge average",
+    "rouge1_stemmed": "Rouge-1, stemmed",
+    "rouge2_stemmed": "Rouge-2, stemmed",
+    "rougeL_stemmed": "Rouge-L, stemmed",
     "response_tokens": "Response tokens",
 }
 _EXPLAINED = {
@@ -128,9 +131,10 @@ def win_table(results: Results, against: str) -> Table:
         title=f"Win rates against the {against}" if against == "reference" else f"Win rates against {label(against)}",
         header=["Model", "Judge", "Win / tie / loss", "Rate", "Equal length"],
         rows=[row(one) for one in results.preferences if one.against == against],
-        caption=f"Share of {_conditions(results)}; in the rate a tie counts half. Equal length: logistic regression on "
-        f"policy and log length ratio in words, at ratio 1; a dash where "
-        f"hardly any post has summaries of like length. {_INTERVALS}",
+        caption=f"Share of {_conditions(results)}; a tie, as of the same text, counts half in the rate. Equal length: "
+        "a logistic regression on the log length ratio in words, read at ratio 1; a dash where hardly any post has "
+        "summaries of like length. Brackets: 95% intervals over posts; of the rate Wilson's without ties and a "
+        "percentile bootstrap with them, at equal length from robust standard errors.",
     )
 
 

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.text import Text
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from evaluation.decoding import GREEDY, UNCUT, up_to
 from evaluation.degeneration import faults
 from evaluation.side_by_side import Column, legend, print_columns, print_post, scores_shown
 from evaluation.table import label
@@ -23,8 +24,6 @@ from tasks.text import split_prompt, subreddit_of, title_of, token_ids, truncate
 from trlx.generation.records import GeneratedText
 from trlx.generation.sampling import generate_texts
 from trlx.utils.basics import set_seed
-
-SAMPLING = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
 
 
 @dataclass(frozen=True)
@@ -121,13 +120,13 @@ class Bench:
         return Trial(read, columns, remarks)
 
     def _greedy(self, policy: Policy, prompt: str) -> Written:
-        return self._write(f"{label(policy.name)}, greedy", policy, prompt, 1, {"do_sample": False})[0]
+        return self._write(f"{label(policy.name)}, greedy", policy, prompt, 1, GREEDY)[0]
 
     def _best_of_n(self, prompt: str) -> tuple[Written, str]:
         """The sample of the first policy that the reward model scores highest, and what the others were like."""
         set_seed(self.seed)
         policy = self.policies[0]
-        drawn = self._write(f"best of {self.n}, {label(policy.name)}", policy, prompt, self.n, SAMPLING)
+        drawn = self._write(f"best of {self.n}, {label(policy.name)}", policy, prompt, self.n, UNCUT)
         rewards = [-math.inf if reward is None else reward for reward in self._scores("reward", drawn)]
         different = len({one.response.text for one in drawn})
         remark = (
@@ -138,7 +137,7 @@ class Bench:
 
     def _write(self, title: str, policy: Policy, prompt: str, count: int, how: dict[str, Any]) -> list[Written]:
         read = truncate_prompt(prompt, policy.tokenizer, self.max_prompt_tokens)
-        gen_kwargs = {"max_new_tokens": self.max_new_tokens, **how}
+        gen_kwargs = up_to(self.max_new_tokens, how)
         began = time.perf_counter()
         made = generate_texts(policy.model, policy.tokenizer, [read] * count, gen_kwargs, self.batch_size)
         seconds = time.perf_counter() - began

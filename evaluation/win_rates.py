@@ -1,8 +1,12 @@
 """How often one summarizer's summary beats another's, post by post, to each judge; and how often at equal length.
 
 Longer summaries are preferred for being longer, by people and by reward models. Therefore each rate has beside it the
-one at equal length: a logistic regression of the preference on the policy and the log of the length ratio, read off
-where that is 0 (Stiennon et al. 2020, arXiv 2009.01325). Lengths are counted in words.
+one at equal length: a logistic regression of the preference on the log of the length ratio, one for each policy, read
+off where that is 0 (after Stiennon et al. 2020, arXiv 2009.01325, who fit all policies with one slope; a slope for each
+keeps a policy's number from depending on who else is judged). Lengths are counted in words.
+
+An outside judge comes in by `evaluation.preferences`: what it prefers, post by post, goes into the outcomes that
+`preferences` takes, beside those by score.
 """
 
 from __future__ import annotations
@@ -12,20 +16,27 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from evaluation.length_control import length_controlled
-from evaluation.preferences import preferred, win_rate
+from evaluation.preferences import TIE, preferred, win_rate
 from evaluation.statistics import Interval
 
-ROUNDING = 1e-6  # the same text scored in two batches may differ by that much
-LEAST_POSTS = 5  # on which a summary must be as long or longer, and as many on which it is as long or shorter
+Outcomes = dict[str, dict[str, list[float]]]  # judge → model → 1 won, 0.5 tie, 0 lost, one a post
+LIKE_LENGTH = math.log(1.25)  # neither summary more than a quarter longer than the other
+LEAST_SHARE, LEAST_POSTS = 0.05, 5  # of the posts that must have summaries of like length
 
 
 @dataclass(frozen=True)
 class Side:
-    """One summarizer's n summaries: their scores by judge, and their lengths in words."""
+    """One summarizer's n summaries."""
 
     name: str
-    scores: Mapping[str, Sequence[float]]
-    words: Sequence[int]
+    scores: Mapping[str, Sequence[float]]  # by judge
+    texts: Sequence[str]
+    ended: Sequence[bool]
+
+    @property
+    def words(self) -> list[int]:
+        """The length of each."""
+        return [len(text.split()) for text in self.texts]
 
 
 @dataclass(frozen=True)
@@ -42,43 +53,49 @@ class Preference:
     length_controlled: Interval | None  # the rate at equal length; None where it cannot be told
 
 
-def compare_sides(sides: Sequence[Side], against: Side, controlled: Collection[str]) -> list[Preference]:
-    """Every judge's preferences between each of `sides` and one other.
+def by_score(sides: Sequence[Side], against: Side) -> Outcomes:
+    """Outcomes by the scores that both sides have. The same text is a tie, however its scores were rounded."""
+    found: Outcomes = {}
+    for judge, theirs in against.scores.items():
+        for side in sides:
+            if judge in side.scores:
+                decided = preferred(side.scores[judge], theirs)
+                outcomes = [TIE if same else one for one, same in zip(decided, _same(side, against), strict=True)]
+                found.setdefault(judge, {})[side.name] = outcomes
+    return found
+
+
+def _same(one: Side, other: Side) -> list[bool]:
+    ours, theirs = zip(one.texts, one.ended, strict=True), zip(other.texts, other.ended, strict=True)
+    return [mine == its for mine, its in zip(ours, theirs, strict=True)]
+
+
+def preferences(
+    outcomes: Outcomes, sides: Sequence[Side], against: Side, controlled: Collection[str]
+) -> list[Preference]:
+    """The rates of all outcomes.
 
     Args:
-        sides, against: on the same posts in the same order; judges that both sides have are asked.
-        controlled: names of the sides whose rates are also given at equal length; one regression has them all.
+        outcomes: from `by_score`, and of outside judges if there are any.
+        sides, against: on the same posts in the same order.
+        controlled: names of the sides whose rates are also given at equal length.
     """
+    ratios = {side.name: log_length_ratios(side.words, against.words) for side in sides}
     found = []
-    for judge, theirs in against.scores.items():
-        asked = {
-            side.name: preferred(side.scores[judge], theirs, tie_within=ROUNDING)
-            for side in sides
-            if judge in side.scores
-        }
-        ratios = {side.name: log_length_ratios(side.words, against.words) for side in sides}
-        fitted = {name: wins for name, wins in asked.items() if name in controlled and _meets_zero(ratios[name])}
-        at_equal_length = length_controlled(fitted, {name: ratios[name] for name in fitted}) if fitted else {}
-        for name, outcomes in asked.items():
-            counted = win_rate(outcomes)
-            found.append(
-                Preference(
-                    judge,
-                    name,
-                    against.name,
-                    counted.win,
-                    counted.tie,
-                    counted.loss,
-                    counted.rate,
-                    at_equal_length.get(name),
-                )
-            )
+    for judge, of_judge in outcomes.items():
+        for name, won in of_judge.items():
+            counted = win_rate(won)
+            readable = name in controlled and _meets_zero(ratios[name])
+            level = length_controlled({name: won}, {name: ratios[name]})[name] if readable else None
+            shares = (counted.win, counted.tie, counted.loss)
+            found.append(Preference(judge, name, against.name, *shares, counted.rate, level))
     return found
 
 
 def _meets_zero(ratios: Sequence[float]) -> bool:
-    """Whether there are summaries of like length, on both sides, to read the rate from; else it would be guessed."""
-    return min(sum(ratio >= 0 for ratio in ratios), sum(ratio <= 0 for ratio in ratios)) >= LEAST_POSTS
+    """Whether enough posts have summaries of like length to read a rate from; elsewhere it would be a guess."""
+    alike = sum(abs(ratio) <= LIKE_LENGTH for ratio in ratios)
+    return alike >= max(LEAST_POSTS, LEAST_SHARE * len(ratios))
 
 
 def log_length_ratios(ours: Sequence[int], theirs: Sequence[int]) -> list[float]:

@@ -102,11 +102,12 @@ def _frontier_tables(found: Found) -> list[Table]:
     content = found.frontier
     if content is None:
         return []
+    conditions = f"{content['posts']} posts of split '{content['split']}', {content['decoding_text']}"
     caption = (
-        f"{content['posts']} posts of split '{content['split']}', {content['decoding_text']}. KL: nats a response, of "
+        f"{conditions}. KL: nats a response, of "
         "best-of-n the analytic bound. Brackets: 95% bootstrap interval over posts."
     )
     tables = [point_table(content["points"], caption)]
     fits: list[Fit | Refusal] = [build(Fit, one, "fits") for one in content.get("fits", [])]
     fits += [build(Refusal, one, "fits_refused") for one in content.get("fits_refused", [])]
-    return [*tables, fit_table(fits)] if fits else tables
+    return [*tables, fit_table(fits, conditions)] if fits else tables

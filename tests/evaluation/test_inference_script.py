@@ -256,7 +256,7 @@ def test_goes_on_where_it_was_killed(
     real = summaries.generate_texts
     monkeypatch.setattr(summaries, "generate_texts", lambda *a, **k: written.append(len(a[2])) or real(*a, **k))
     script.main(["--root", str(killed), *options, "--resume"])
-    assert written == [24]  # the baseline's; PPO's greedy summaries were there
+    assert sum(written) == 24  # the baseline's; PPO's greedy summaries were there
     assert results_of(killed)["run"]["reused_posts"] == 24 * 3  # references' and PPO's rewards, PPO's summaries
     a, b = results_of(whole), results_of(killed)
     for facts in (a, b):
@@ -265,6 +265,39 @@ def test_goes_on_where_it_was_killed(
             model["about"].pop("generation_seconds", None)
     assert a == b
     assert not (killed / "metadata" / ".evaluation").exists()
+
+
+def test_rewards_of_another_precision_are_not_taken_over(
+    run_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from evaluation import outputs
+
+    shutil.copytree(run_root, tmp_path / "run", ignore=shutil.ignore_patterns("metadata", "results.json"))
+    options = ("--root", str(tmp_path / "run"), *SMALL, "--models", "sft", "--kl_posts", "0", "--baselines", "")
+
+    def kill(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(outputs, "write_samples", kill)
+        script.main([*options])
+    script.main([*options, "--resume", "--reward_dtype", "bfloat16"])
+    assert results_of(tmp_path / "run")["run"]["reused_posts"] == 24  # the summaries; no reward
+    model = results_of(tmp_path / "run")["models"]["sft"]
+    assert model["about"]["generation_seconds"] is None  # not measured in this run
+
+
+def test_a_reward_model_that_gives_nan_is_named_before_anything_is_kept(run_root: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(run_root, tmp_path / "run", ignore=shutil.ignore_patterns("metadata", "results.json"))
+    weights = tmp_path / "run" / "ckpts" / "reward_model" / "model.safetensors"
+    tensors = load_file(weights)
+    tensors["score.weight"][:] = float("nan")
+    save_file(tensors, weights, metadata={"format": "pt"})
+    with pytest.raises(UserError, match=r"the reward model of reference gives nan of post t\d+: .* train it anew"):
+        script.main(["--root", str(tmp_path / "run"), *SMALL, "--models", "sft"])
+    assert not list((tmp_path / "run" / "metadata").rglob("*rewards*"))
 
 
 def test_a_second_reward_model_judges_too(run_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,6 +27,7 @@ from evaluation.tables import (
 RUN = {"data": "d", "split": "test", "decoding_text": "greedy, at most 50 new tokens", "resamples": 200}
 
 
+TEXTS = ["one reference", "another reference of some length"]
 FINE = Faults(empty=False, no_eos=False, repeats=False, copied_lead=False, copied_title=False)
 CUT = Faults(empty=False, no_eos=True, repeats=True, copied_lead=False, copied_title=False)
 
@@ -34,7 +35,13 @@ CUT = Faults(empty=False, no_eos=True, repeats=True, copied_lead=False, copied_t
 def outcome(name: str, rewards: list[float], gold: list[float] | None = None, **more: Any) -> Outcome:
     n = len(rewards)
     rouge = {"rouge1": [0.4] * n, "rouge2": [0.1] * n, "rougeL": [0.25] * n}
-    facts = {"path": f"ckpts/{name}", "kind": "model", "predictions": ["x y"] * n, "tokens": [10] * n, "gold": gold}
+    facts = {
+        "path": f"ckpts/{name}",
+        "kind": "model",
+        "predictions": [f"{name} wrote"] * n,
+        "tokens": [10] * n,
+        "gold": gold,
+    }
     ended, faults = [True] * (n - 1) + [False], [FINE] * (n - 1) + [CUT]
     stemmed = {name: [value + 0.05 for value in values] for name, values in rouge.items()}
     return Outcome(
@@ -46,7 +53,7 @@ def outcome(name: str, rewards: list[float], gold: list[float] | None = None, **
 def results() -> Results:
     kl = SequenceKL(Interval(4.0, 3.5, 4.5, 2), Interval(4.2, 3.0, 5.0, 2), 20)
     outcomes = [outcome("sft", [1.0, 2.0], [0.5, 0.7]), outcome("ppo", [2.0, 4.0], [0.9, 0.7], kl=kl)]
-    return summarise(References([1.0, 3.0], [2, 4], gold=[1.0, 1.0]), outcomes, "sft", 200, RUN, {"path": "rm"}, {})
+    return summarise(References(TEXTS, [1.0, 3.0], gold=[1.0, 1.0]), outcomes, "sft", 200, RUN, {"path": "rm"}, {})
 
 
 def test_means_and_differences(results: Results) -> None:
@@ -86,7 +93,7 @@ def test_second_reward_model_and_baselines() -> None:
     second = [0.0, 2.0]
     title = outcome("title", [0.0, 0.0], kind="baseline", path="", second=[1.0, 1.0])
     outcomes = [outcome("sft", [1.0, 2.0], second=[1.0, 2.0]), outcome("ppo", [2.0, 4.0], second=[2.0, 5.0]), title]
-    results = summarise(References([1.0, 3.0], [2, 2], second), outcomes, "sft", 200, RUN, {}, {"path": "rm2"})
+    results = summarise(References(TEXTS, [1.0, 3.0], second), outcomes, "sft", 200, RUN, {}, {"path": "rm2"})
     assert list(results.differences) == ["ppo"]  # a baseline is compared with the references only
     table = second_reward_table(results)
     assert table.above.startswith("Ground truth mean second reward: 1.000 [0.000, 2.000]")
@@ -132,7 +139,7 @@ def test_reward_table_gold_and_kl(results: Results) -> None:
 
 
 def test_without_gold_kl_and_baseline() -> None:
-    results = summarise(References([1.0, 3.0], [2, 2]), [outcome("mine", [1.0, 2.0])], "sft", 200, RUN, {}, {})
+    results = summarise(References(TEXTS, [1.0, 3.0]), [outcome("mine", [1.0, 2.0])], "sft", 200, RUN, {}, {})
     assert reward_table(results).header == ["Model", "Average Reward", "Reward Δ"]
     assert results.differences == {}
     assert [table.title for table in all_tables(results)] == [
