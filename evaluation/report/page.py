@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
 _HERE = Path(__file__).parent
+INSPECTOR = ("data", "elements", "choice", "list", "detail", "export", "keys")  # keys.js begins, hence the last
 _DIGITS = 6  # of scores in the page: more than anyone reads, and half of what JSON would write
 _HALF_A_PAGE = 504  # points: seven inches
 _VIEW_BOX = re.compile(r"<svg[^>]*\bviewBox=\"\S+ \S+ ([\d.]+) [\d.]+\"")
@@ -58,7 +59,7 @@ def render(report: ReportData) -> str:
     """
     from markupsafe import Markup
 
-    style, script = _asset("style.css"), _asset("inspector.js")
+    style, script = _asset("style.css"), inspector_script()
     html = _template().render(
         report=report,
         policy=content_security_policy(style, script),
@@ -85,6 +86,12 @@ def _template() -> Template:
 def _asset(name: str) -> str:
     """One of this folder's files, as it is put between its tags (line ends \\n, whatever the checkout made of them)."""
     return (_HERE / name).read_text(encoding="utf-8")
+
+
+def inspector_script() -> str:
+    """The inspector's parts in one function: they see each other, leave no names behind, and are one inline script."""
+    parts = "\n".join(_asset(f"inspector/{name}.js") for name in INSPECTOR)
+    return f'"use strict";\n(() => {{\n{parts}}})();\n'
 
 
 def content_security_policy(style: str, script: str) -> str:
@@ -161,7 +168,7 @@ def as_script_data(value: Any) -> str:
 
 
 def inspector_data(report: ReportData) -> dict[str, Any]:
-    """What `inspector.js` reads: names, measures, faults, and every sample with its scores and sources.
+    """What `inspector/data.js` reads: names, measures, faults, and every sample with its scores and sources.
 
     Scores are lists in the order of `measures`. `spans` has five numbers a run of words: start and end in
     title + line break + post, start and end in the summary (in characters, not UTF-16 units), words.

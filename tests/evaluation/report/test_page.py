@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 import re
+import tomllib
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -270,10 +271,23 @@ def test_right_to_left_text_is_written_as_it_is() -> None:
 
 
 def test_the_script_makes_text_only() -> None:
-    script = (Path(page.__file__).parent / "inspector.js").read_text(encoding="utf-8")
+    script = page.inspector_script()
     ways_out = (
         r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|new Function|\.style\b|fetch\(|import\("
     )
     assert not re.findall(ways_out, script)
     assert "</script" not in script and "<!--" not in script
     assert "</style" not in (Path(page.__file__).parent / "style.css").read_text(encoding="utf-8")
+
+
+def test_every_part_of_the_inspector_is_in_the_script_once_and_packaged() -> None:
+    folder = Path(page.__file__).parent
+    assert sorted(f"{name}.js" for name in page.INSPECTOR) == sorted(
+        one.name for one in (folder / "inspector").iterdir()
+    )
+    script = page.inspector_script()
+    assert all(script.count((folder / "inspector" / f"{name}.js").read_text("utf-8")) == 1 for name in page.INSPECTOR)
+    project = tomllib.loads((folder.parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
+    patterns = project["tool"]["setuptools"]["package-data"]["evaluation.report"]
+    packaged = {one for pattern in patterns for one in folder.glob(pattern)}
+    assert packaged >= {*folder.glob("**/*.js"), folder / "style.css", folder / "template.html.j2"}
