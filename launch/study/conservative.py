@@ -80,15 +80,15 @@ def main(argv: list[str] | None = None) -> None:
     study = StudyOptions(run, run.study("conservative"), options.posts, options.kl_posts)
     members = make_members(study, options)
     bench = Bench(study, {"reward": members[0]})
-    scores = {"SFT": once(study.folder / "sft.json", "judging SFT", judged_by(options), lambda: bench.measure(run.sft))}
+    scores = {"SFT": judge(bench, study.folder / "sft.json", "SFT", run.sft)}
+    pace, last = (options.steps, options.eval_interval, options.eval_posts), f"checkpoint_{options.steps}"
     for name, extra in ways(members, options).items():
+        wanted = {name: last} | ({"single_heldout": "best_heldout_checkpoint"} if name == "single" else {})
         folder = study.folder / name
-        pace = (options.steps, options.eval_interval, options.eval_posts)
-        ppo_once(study, folder, [*ppo_options(members[0], options.seed, *pace), *extra])
-        scores[name] = judge(bench, folder / f"checkpoint_{options.steps}", [judged_by(options), extra])
-        if name == "single":
-            best = folder / "best_heldout_checkpoint"
-            scores["single_heldout"] = judge(bench, best, [judged_by(options), extra])
+        ppo_once(study, folder, [*ppo_options(members[0], options.seed, *pace), *extra], members, [*wanted.values()])
+        for policy, saved in wanted.items():
+            note = folder / f"{saved}.scores.json"
+            scores[policy] = judge(bench, note, f"{name}, {saved}", folder / saved / "hf_model")
     write_study(study.folder, scores, asdict(options))
 
 
@@ -116,16 +116,9 @@ def ways(members: Sequence[Path], options: ConservativeOptions) -> dict[str, lis
     }
 
 
-def judged_by(options: ConservativeOptions) -> list[Any]:
-    """What the scores of a policy depend on besides the policy."""
-    return [options.posts, options.kl_posts, options.steps, options.pairs, options.reward_steps, options.seed]
-
-
-def judge(bench: Bench, checkpoint: Path, made_by: Any) -> dict[str, Any]:
-    """Scores of a checkpoint's policy, computed once."""
-    note = checkpoint.parent / f"{checkpoint.name}.scores.json"
-    about = f"judging {checkpoint.parent.name}, {checkpoint.name}"
-    return once(note, about, made_by, lambda: bench.measure(checkpoint / "hf_model"))
+def judge(bench: Bench, note: Path, about: str, policy: Path) -> dict[str, Any]:
+    """Scores of a policy, computed once."""
+    return once(note, f"judging {about}", bench.facts([policy]), lambda: bench.measure(policy))
 
 
 LABELS = {

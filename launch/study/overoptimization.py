@@ -43,6 +43,8 @@ RANGES = {
     "length_bias": SHARE,
     "kl_posts": AT_LEAST_0,
 }
+BEST = ("best_heldout_checkpoint", "best_checkpoint")
+BIASED = "comparisons_biased"
 POLICIES = {"sft": "SFT", "heldout": "held-out", "reward": "by reward", "last": "last"}
 
 
@@ -96,11 +98,10 @@ def parse_seeds(text: str) -> list[int]:
 
 def make_biased_reward_model(study: StudyOptions, length_bias: float) -> None:
     """Labels and reward model, unless they are there."""
-    bias = str(length_bias)
-    miniature_once(study, f"labels.{NOTE}", ["relabel", "--length_bias", bias, "--overwrite", "true"])
-    # The bias is part of the command so that another one trains another model.
-    data = str(study.run.root / "data" / "comparisons_biased")
-    reward_model_once(study, "biased_reward_model", study.run.biased_reward_model, ["--data", data])
+    relabel = ["relabel", "--length_bias", str(length_bias), "--overwrite", "true"]
+    reads, writes = ([f"{pairs}_{split}.jsonl" for split in ("train", "valid1")] for pairs in ("comparisons", BIASED))
+    miniature_once(study, f"labels.{NOTE}", relabel, reads, writes)
+    reward_model_once(study, "biased_reward_model", study.run.biased_reward_model, pairs=BIASED)
 
 
 def ppo_options(reward_model: Path, seed: int, steps: int, eval_interval: int, eval_posts: int) -> list[str]:
@@ -117,20 +118,20 @@ def run_seed(study: StudyOptions, bench: Bench, seed: int, options: Overoptimiza
     """Train and judge one policy; what study.json keeps of it."""
     folder = study.folder / f"seed_{seed}"
     pace = (options.steps, options.eval_interval, options.eval_posts)
-    ppo_once(study, folder, ppo_options(study.run.biased_reward_model, seed, *pace))
+    judge = study.run.biased_reward_model
+    ppo_once(study, folder, ppo_options(judge, seed, *pace), [judge], [*BEST, f"checkpoint_{options.steps}"])
     monitor = json.loads((folder / "logs" / "monitor.json").read_text(encoding="utf-8"))
     places = {
         "sft": study.run.sft,
-        "heldout": folder / "best_heldout_checkpoint" / "hf_model",
-        "reward": folder / "best_checkpoint" / "hf_model",
+        "heldout": folder / BEST[0] / "hf_model",
+        "reward": folder / BEST[1] / "hf_model",
         "last": folder / f"checkpoint_{options.steps}" / "hf_model",
     }
 
-    def judge() -> dict[str, Any]:
+    def measure() -> dict[str, Any]:
         return {name: bench.measure(place) for name, place in places.items()}
 
-    made_by = [study.posts, study.kl_posts, pace, options.length_bias, monitor["history"][-1]]
-    scores = once(folder / "scores.json", f"judging seed {seed}", made_by, judge)
+    scores = once(folder / "scores.json", f"judging seed {seed}", bench.facts(list(places.values())), measure)
     steps = {
         "sft": 0,
         "heldout": monitor["best_by_heldout"]["step"],

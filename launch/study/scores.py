@@ -20,7 +20,7 @@ from evaluation.judge import gold_scores
 from evaluation.kl import kl_to_reference, sample_responses
 from evaluation.policies import load_policy
 from evaluation.statistics import mean_interval
-from launch.study.parts import StudyOptions
+from launch.study.parts import Inputs, StudyOptions
 from reward_model.scorer import RewardScorer
 from tasks.encoding import cut_prompts
 from tasks.records import Post
@@ -72,6 +72,13 @@ class Bench:
     def references(self) -> dict[str, list[float]]:
         """Scores of the reference summaries by each reward model."""
         return {name: self._score(name, [response_text(post.summary) for post in self.posts]) for name in self.scorers}
+
+    def facts(self, policies: Sequence[Path]) -> dict[str, Any]:
+        """What the scores of these policies depend on, JSON-able: models, posts, and how texts are made."""
+        models = [*policies, self.study.run.sft, *self.reward_models.values()]
+        settings = [MAX_LENGTH, MAX_NEW_TOKENS, BATCH, RESAMPLES, SEED]
+        counts = {"posts": self.study.posts, "kl_posts": self.study.kl_posts, "settings": settings}
+        return counts | Inputs(models, ["test.jsonl"]).facts(self.study.run)
 
     def measure(self, folder: Path) -> dict[str, Any]:
         """JSON-able: `intervals` of means over posts, and `by_post`, the values behind them, for paired differences.
