@@ -31,8 +31,11 @@ from trlx.utils.cli import parse_config
 from trlx.utils.errors import UserError, run_main
 from trlx.utils.files import write_json
 
-# What a demo writes below its root; `--overwrite` removes these and nothing else.
-OWNED = ("base", "data", "ckpts", "metadata", "logs", "results.json", "frontier.json", "report.html", "timing.json")
+# What a demo, and studies of it, write below its root; `--overwrite` removes these and nothing else.
+OWNED = (
+    *("base", "data", "ckpts", "metadata", "logs", "study", ".cache"),
+    *("results.json", "frontier.json", "report.html", "timing.json"),
+)
 MARKER = "demo.json"
 SECOND_SEED = 100  # what the second reward model's seed has above the others'
 

@@ -19,17 +19,20 @@ def test_every_stage_reads_a_config_that_exists_and_writes_below_the_root(tmp_pa
         "SFT",
         "preference pairs",
         "reward model",
+        "second reward model",
         "PPO",
+        "frontier",
         "evaluation",
     ]
     for command in commands.values():
         assert Path(command[command.index("--config") + 1]).is_file()
         assert command[command.index("--root") + 1] == str(tmp_path)
-        assert "5" in command
+        assert "5" in command or "105" in command  # the second reward model's own seed
 
 
 def test_an_earlier_demo_is_replaced_only_on_request_and_nothing_else_with_it(tmp_path: Path) -> None:
-    (tmp_path / "ckpts").mkdir()
+    for name in ("ckpts", "study", ".cache"):  # a study of the earlier demo says nothing of the new one
+        (tmp_path / name).mkdir()
     (tmp_path / "mine.txt").write_text("keep")
     with pytest.raises(UserError, match="no demo wrote"):
         claim_root(DemoOptions(root=str(tmp_path), overwrite=True))
