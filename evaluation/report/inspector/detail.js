@@ -6,12 +6,20 @@ function showDetail() {
     detail.replaceChildren(make("p", "nothing", "No sample matches. Esc clears the search; “All” takes the filter off."));
     return;
   }
+  const focused = detail.contains(document.activeElement) ? document.activeElement.dataset.button : undefined;
   const sample = samples[state.shown[state.at]];
   const cards = cardsOf();
   state.source = Math.min(state.source, cards.length - 1);
   const marked = entryOf(sample, cards[state.source]);
   const parts = [makeBar(sample), makeCards(sample, cards), makePost(sample, marked, contenders[cards[state.source]].label)];
   detail.replaceChildren(...parts);
+  if (focused !== undefined) focusButton(focused);
+}
+
+// The button that stands where the focused one stood; the sample itself where that one is gone or cannot be pressed.
+function focusButton(name) {
+  const button = byId("detail").querySelector(`[data-button="${name}"]:enabled`);
+  (button || byId("detail")).focus({ preventScroll: true });
 }
 
 // The contenders side by side: the two compared and the reference, none twice.
@@ -28,6 +36,9 @@ function makeBar(sample) {
   const back = makeButton("‹ List", "quiet back", closeSample);
   const previous = makeButton("Previous", "quiet", () => choose(state.at - 1));
   const next = makeButton("Next", "quiet", () => choose(state.at + 1));
+  back.dataset.button = "back";
+  previous.dataset.button = "previous";
+  next.dataset.button = "next";
   previous.disabled = state.at === 0;
   next.disabled = state.at === state.shown.length - 1;
   bar.append(back, about, make("span", "position", position), previous, next);
@@ -59,6 +70,7 @@ function makeCard(sample, contender, place) {
 
 function makeSourceButton(label, place) {
   const button = makeButton("sources", "quiet small", () => showSources(place));
+  button.dataset.button = `sources-${place}`;
   button.setAttribute("aria-pressed", String(place === state.source));
   button.setAttribute("aria-label", `Mark the words of ${label} in the post`);
   button.setAttribute("aria-keyshortcuts", String(place + 1));
@@ -157,10 +169,8 @@ function appendLines(parent, chars, levels, begin) {
 
 function showSources(place) {
   if (place >= cardsOf().length) return;
-  const focused = document.activeElement.closest(".card") !== null;
   state.source = place;
   showDetail();
-  if (focused) byId("detail").querySelectorAll(".card .small")[place]?.focus();
 }
 
 // On a phone the sample takes the list's place.

@@ -321,6 +321,30 @@ def test_arrows_walk_in_the_list_and_say_so(opened: Page) -> None:
     assert opened.js("return document.activeElement.id") == "detail"
 
 
+FOCUSED = "return document.activeElement.dataset.button || document.activeElement.id"
+
+
+def test_the_focus_stays_on_the_button_that_was_pressed(opened: Page) -> None:
+    opened.js("document.querySelector('[data-button=next]').focus()")
+    opened.press(Keys.ENTER, Keys.ENTER)
+    assert (opened.reading, opened.js(FOCUSED)) == ("post-2", "next")
+    opened.js("document.querySelector('[data-button=previous]').focus()")
+    opened.press(Keys.ENTER)
+    assert (opened.reading, opened.js(FOCUSED)) == ("post-1", "previous")
+    opened.press(Keys.ENTER)  # the first sample has no previous one
+    assert (opened.reading, opened.js(FOCUSED)) == ("post-0", "detail")
+    opened.js("document.querySelector('[data-button=sources-2]').focus()")
+    opened.press(Keys.ENTER)
+    assert opened.one(".card.is-source").get_attribute("data-contender") == "reference"
+    assert opened.js(FOCUSED) == "sources-2"
+
+
+def test_a_new_sample_takes_no_focus_from_elsewhere(opened: Page) -> None:
+    opened.js("document.getElementById('list').focus()")
+    opened.press(Keys.ARROW_DOWN)
+    assert (opened.reading, opened.js(FOCUSED)) == ("post-1", "list")
+
+
 def test_slash_searches_and_keys_typed_there_are_text(opened: Page) -> None:
     opened.press("/", "j", "k", "1", "?")
     assert opened.one("#search").get_attribute("value") == "jk1?"
