@@ -9,7 +9,7 @@ from typing import Any
 
 from evaluation.report.data import ReportData
 from evaluation.report.sections import sections
-from evaluation.report.sources import Found, find
+from evaluation.report.sources import EVALUATE, Found, find
 from evaluation.table import label
 from trlx.utils.errors import UserError
 
@@ -29,11 +29,7 @@ def gather(root: str | Path, made: float | None = None) -> ReportData:
             "stages with the same --root (`make demo` makes a small run)"
         )
     shown = sections(found)  # first: it may add to what is missing
-    facts = [
-        fact
-        for made_of in found.attempt("The run's facts", "the evaluation writes them", _facts, found)
-        for fact in made_of
-    ]
+    facts = [fact for made_of in found.attempt("The run's facts", EVALUATE, _facts, found) for fact in made_of]
     return ReportData(
         title=_title(found),
         made=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(made)),
@@ -46,7 +42,7 @@ def gather(root: str | Path, made: float | None = None) -> ReportData:
 
 
 def _title(found: Found) -> str:
-    task = (found.results or {}).get("run", {}).get("task")
+    task = found.run_facts.get("task")
     name = found.folder.root.name
     return f"Summarizers judged: {name}, task {task}" if task else f"Summarizers judged: {name}"
 

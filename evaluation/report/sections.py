@@ -40,11 +40,25 @@ _TITLES = {
     "training": "Training curves",
     "distributions": "Distributions",
 }
+# A drawing may fail as late as it is laid out: section → who writes what its figures show.
+_DRAWN_FROM = {
+    "reward-model": GATE,
+    "frontier": FRONTIER,
+    "training": "the training of that stage writes its curves",
+    "distributions": EVALUATE,
+}
 
 
 def sections(found: Found) -> list[Section]:
     """Those that have a table or a figure; adds to `found.missing` what could not be shown."""
-    figures = {key: [plot.to_figure() for plot in plots] for key, plots in all_plots(found).items()}
+    figures = {
+        key: [
+            figure
+            for plot in plots
+            for figure in found.attempt(f"The figure '{plot.title}'", _DRAWN_FROM[key], plot.to_figure)
+        ]
+        for key, plots in all_plots(found).items()
+    }
     tables = {
         "results": _listed(found, found.attempt("The tables of results.json", EVALUATE, _result_tables, found)),
         "reward-model": _listed(found, found.attempt("The gate's tables", GATE, _gate_tables, found)),

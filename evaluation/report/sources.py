@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +39,7 @@ CURVES = {
     "rft": "`accelerate launch trlx_gptneo_rft_summarization.py` writes them",
     "ppo": "`accelerate launch trlx_gptneo_text_summarization.py` writes them",
 }
+SAME = 1e-4  # means of the same rewards differ by rounding only
 MONITOR = "PPO writes it when it watches a held-out score (its option --monitor)"
 # What a file with other content than its writer's makes of the code that reads it.
 _UNUSABLE = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, csv.Error)
@@ -63,6 +65,12 @@ class Found:
     def anything(self) -> bool:
         """Whether there is something to show."""
         return bool(self.results or self.samples or self.gates or self.frontier or self.metrics)
+
+    @property
+    def run_facts(self) -> dict[str, Any]:
+        """What results.json says of its run; empty where it is missing or no object."""
+        run = (self.results or {}).get("run")
+        return run if isinstance(run, dict) else {}
 
     def name(self, path: Path) -> str:
         """A path as people see it: below the root, without the root."""
@@ -136,9 +144,26 @@ def _read_rows(found: Found) -> dict[str, list[SampleRow]]:
         path = found.folder.samples(name)
         for lines in found.attempt(f"Samples of {name}", EVALUATE, read_samples, path):
             rows[name] = lines
+            if lines and found.results:
+                found.attempt("The models of results.json", EVALUATE, _say_another, found, name, lines)
             if not lines:
                 found.say(f"{found.name(path)} holds no sample: {EVALUATE} anew.")
     return rows
+
+
+def _say_another(found: Found, name: str, lines: list[SampleRow]) -> None:
+    """Rows that results.json does not speak of: their number or their mean reward is another."""
+    results = found.results or {}
+    stated = results["models"].get(name, {}).get("reward", {}).get("mean")
+    mean = sum(row.score_pred for row in lines) / len(lines)
+    other = []
+    if (posts := results.get("posts")) is not None and len(lines) != posts:
+        other.append(f"{len(lines)} posts, not {posts}")
+    if stated is not None and math.isfinite(mean) and not math.isclose(mean, stated, rel_tol=SAME, abs_tol=SAME):
+        other.append(f"a mean reward of {mean:.4f}, not {stated:.4f}")
+    if other:
+        path = found.name(found.folder.samples(name))
+        found.say(f"{path} is of another evaluation than results.json ({', '.join(other)}): {EVALUATE} anew.")
 
 
 def _model_names(found: Found) -> list[str]:
@@ -163,28 +188,43 @@ def _models_of(results: Mapping[str, Any]) -> tuple[list[str], list[str]]:
 
 def _find_gates(found: Found) -> None:
     """gate.json of both reward models; the second is only asked for where there is such a model."""
-    for key, folder in (
-        ("reward_model", found.folder.reward_model),
-        ("second_reward_model", found.folder.second_reward_model),
-    ):
-        if key == "second_reward_model" and not folder.is_dir():
-            continue
-        if gate := _read_gate(found, folder):
+    second = found.folder.second_reward_model
+    # The gate's own place-holder: a path of ours would hold only where it was written.
+    named = f"--reward_model {{root}}/{found.name(second)}"
+    places = {"reward_model": (found.folder.reward_model, GATE)}
+    if second.is_dir():
+        places["second_reward_model"] = (
+            second,
+            f"`python -m reward_model.gate {named}` with the same --root writes it",
+        )
+    for key, (folder, remedy) in places.items():
+        if gate := _read_gate(found, folder, remedy):
             found.gates[key] = gate
 
 
-def _read_gate(found: Found, folder: Path) -> dict[str, Any] | None:
+def _read_gate(found: Found, folder: Path, remedy: str) -> dict[str, Any] | None:
     path = found.name(folder / GATE_FILE)
     try:
         gate = read_gate(folder)
     except UserError as error:
         found.say(f"{error}.")
         return None
-    if gate is None:
-        found.say(f"{path} is missing: {GATE}.")
+    if gate is None and _was_told_no_gate(folder):
+        found.say(f"{path} is not there, as that training was asked for none (gate: null); if wanted, {remedy}.")
+    elif gate is None:
+        found.say(f"{path} is missing: {remedy}.")
     elif gate["model_digest"] != model_digest(folder):
-        found.say(f"{path} judges another model than the one now in its folder: {GATE} anew.")
+        found.say(f"{path} judges another model than the one now in its folder: {remedy} anew.")
     return gate
+
+
+def _was_told_no_gate(folder: Path) -> bool:
+    """Whether the model's run.json holds `gate: null`."""
+    try:
+        options = json.loads((folder / "run.json").read_text(encoding="utf-8"))["options"]
+        return options["gate"] is None
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _find_metrics(found: Found) -> None:

@@ -17,6 +17,7 @@ from evaluation.report.page import render
 from tasks.run_folder import DEFAULT_ROOT, RunFolder
 from trlx.utils.cli import parse_config
 from trlx.utils.files import write_text
+from trlx.utils.terminal import inert
 
 
 @dataclass
@@ -52,5 +53,5 @@ def main(argv: Sequence[str] | None = None) -> None:
     report = gather(options.root)
     path = _write(report, options.root, options.out)
     for sentence in report.missing:
-        print(f"missing: {sentence}")
-    print(f"{path}  ({len(report.samples):,} posts, {len(report.figures)} figures)")
+        print(f"missing: {inert(sentence)}")
+    print(f"{inert(str(path))}  ({len(report.samples):,} posts, {len(report.figures)} figures)")

@@ -210,7 +210,7 @@ def monitor_curve(monitor: Mapping[str, Any]) -> Plot:
     return Plot(
         id="curves-monitor",
         title="Does the held-out score follow the reward?",
-        caption=f"Evaluation prompts, sampled. {said}{back}.",
+        caption=f"Evaluation prompts, continued with method.gen_kwargs of PPO's configuration. {said}{back}.",
         alt=f"Reward and held-out score at {len(history)} evaluations of PPO. {said}.",
         drawing=drawing,
     )

@@ -19,8 +19,11 @@ Values = dict[str, list[float]]  # by model
 
 
 @styled
-def distributions(models: Sequence[str], samples: Sequence[Sample]) -> Plot:
+def distributions(models: Sequence[str], samples: Sequence[Sample], decoding: str = "") -> Plot:
     """Histograms over posts of every model and of the references, outlines over each other, with their means.
+
+    Args:
+        decoding: how the summaries were made; "" where that is not known.
 
     Raises: ValueError when no measure has a value.
     """
@@ -41,7 +44,7 @@ def distributions(models: Sequence[str], samples: Sequence[Sample]) -> Plot:
     return Plot(
         id="distributions",
         title="Before and after",
-        caption=f"{len(samples):,} posts that all models have. Upright lines: means.",
+        caption=f"{len(samples):,} posts that all models have. {_made(decoding)} Upright lines: means.",
         alt=f"Histograms of {in_words([title.lower() for title in measured])} for "
         f"{in_words([*map(label, models), 'the references'])}.",
         drawing=drawing,
@@ -49,8 +52,11 @@ def distributions(models: Sequence[str], samples: Sequence[Sample]) -> Plot:
 
 
 @styled
-def changes(models: Sequence[str], samples: Sequence[Sample]) -> Plot:
+def changes(models: Sequence[str], samples: Sequence[Sample], decoding: str = "") -> Plot:
     """Histograms of each model's change from the first one, post by post.
+
+    Args:
+        decoding: how the summaries were made; "" where that is not known.
 
     Raises: ValueError when there is nothing to compare.
     """
@@ -76,10 +82,15 @@ def changes(models: Sequence[str], samples: Sequence[Sample]) -> Plot:
     return Plot(
         id="changes",
         title=f"Change from {label(first)}, post by post",
-        caption=f"{len(samples):,} posts. Right of 0: more than {label(first)}'s on the same post. {_shares(measured)}",
+        caption=f"{len(samples):,} posts. {_made(decoding)} Right of 0: more than {label(first)}'s on the same post. "
+        f"{_shares(measured)}",
         alt=f"Histograms of the change from {label(first)}. {_shares(measured)}",
         drawing=drawing,
     )
+
+
+def _made(decoding: str) -> str:
+    return f"Summaries: {decoding or 'decoding not known, results.json would say it'}."
 
 
 def _shares(measured: Mapping[str, Values]) -> str:

@@ -40,7 +40,8 @@ def _training(found: Found) -> list[Plot]:
 def _distributions(found: Found) -> list[Plot]:
     if not found.samples:
         return []
-    plots = found.attempt("Distributions", EVALUATE, distributions, found.models, found.samples)
+    decoding = str(found.run_facts.get("decoding_text") or "")
+    plots = found.attempt("Distributions", EVALUATE, distributions, found.models, found.samples, decoding)
     if len(found.models) > 1:
-        plots += found.attempt("Changes by post", EVALUATE, changes, found.models, found.samples)
+        plots += found.attempt("Changes by post", EVALUATE, changes, found.models, found.samples, decoding)
     return plots

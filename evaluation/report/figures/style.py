@@ -52,6 +52,7 @@ _RC: dict[Any, Any] = {
     "grid.color": "#e4e4e4",
     "grid.linewidth": 0.7,
     "text.color": INK,
+    "text.parse_math": False,  # names are others' text: a dollar in one begins no formula
     "xtick.color": INK,
     "ytick.color": INK,
     "xtick.labelsize": 8,

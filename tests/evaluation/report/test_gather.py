@@ -15,7 +15,7 @@ from evaluation.report.gather import gather
 from evaluation.report.sources import find
 from evaluation.samples import SampleRow
 from tasks.run_folder import RunFolder
-from tests.evaluation.report.run_files import frontier, gate, results, whole_run, write, write_curves
+from tests.evaluation.report.run_files import frontier, gate, point, results, whole_run, write, write_curves
 from tests.evaluation.sample_rows import row, write_models
 from trlx.utils.digest import model_digest
 from trlx.utils.errors import UserError
@@ -298,3 +298,90 @@ def test_a_frontier_without_fits_has_one_table(tmp_path: Path) -> None:
     write(run.frontier, frontier() | {"fits": [], "fits_refused": []})
     [section] = [one for one in gather(run.root).sections if one.id == "frontier"]
     assert [table.title for table in section.tables] == ["KL against reward"]
+
+
+@pytest.mark.parametrize("run_of", [None, [], "x", 3])
+@pytest.mark.usefixtures("quick")
+def test_results_whose_run_is_no_object_cost_their_facts_only(tmp_path: Path, run_of: object) -> None:
+    run = whole_run(tmp_path / "demo")
+    edit(run.results, lambda value: value.update(run=run_of))
+    report = gather(run.root)
+    [said] = report.missing
+    assert said.startswith("The run's facts left out (TypeError: ") and "trlx_inference_gptneo.py" in said
+    assert report.title == "Summarizers judged: demo"
+    assert [section.id for section in report.sections] == SECTIONS
+
+
+@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")
+def test_a_figure_that_cannot_be_laid_out_costs_itself_only(tmp_path: Path) -> None:
+    run = RunFolder.of(tmp_path)
+    lines = [{"step": step, "loss": value} for step, value in enumerate((1e308, -1e308))]
+    write(run.sft / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+    write(run.reward_model / "metrics.jsonl", json.dumps({"step": 1, "loss": 0.5}) + "\n")
+    report = gather(run.root)
+    [said] = [one for one in report.missing if one.startswith("The figure")]
+    assert said.startswith("The figure 'SFT: 1 optimizer steps' left out (") and "training of that stage" in said
+    assert [figure.id for figure in report.figures] == ["curves-reward-model"]
+
+
+def test_names_with_dollars_are_no_formulas(tmp_path: Path) -> None:
+    run = RunFolder.of(tmp_path)
+    write(run.frontier, frontier() | {"points": [point("sft", "sft", 0.0, 1.0), point("$x^{$", "new", 1.0, 2.0)]})
+    report = gather(run.root)
+    [figure] = report.figures
+    assert "$x^{$" in figure.svg
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({}, None),
+        ({"rewards": [1.0, 1.1, 1.2003]}, None),
+        ({"rewards": [1.0, 1.1, 1.3]}, "(a mean reward of 1.1333, not 1.1000)"),
+        ({"rewards": [1.1, 1.1]}, "(2 posts, not 3)"),
+        ({"rewards": [5.0]}, "(1 posts, not 3, a mean reward of 5.0000, not 1.1000)"),
+    ],
+)
+def test_a_csv_of_another_evaluation_than_the_results(
+    tmp_path: Path, change: dict[str, Any], words: str | None
+) -> None:
+    run = whole_run(tmp_path)
+    edit(run.results, lambda value: value["models"]["ppo"].update(reward={"mean": 1.1}))
+    write_models(run.root, ppo=[row(n, reward=value) for n, value in enumerate(change.get("rewards", [1.0, 1.1, 1.2]))])
+    said = [one for one in missing(run) if "another evaluation" in one]
+    if words is None:
+        assert said == []
+    else:
+        [sentence] = said
+        assert sentence.startswith("metadata/ppo_with_reward_scores_sample.csv is of another evaluation than results")
+        assert words in sentence and sentence.endswith("writes it anew.")
+
+
+def test_the_second_reward_models_gate_has_its_own_command(tmp_path: Path) -> None:
+    run = whole_run(tmp_path)
+    folder = run.second_reward_model
+    write(folder / "config.json", {})
+    command = "`python -m reward_model.gate --reward_model {root}/ckpts/second_reward_model` with the same --root"
+    name = "ckpts/second_reward_model/gate.json"
+    assert missing(run)[0] == f"{name} is missing: {command} writes it."
+    write(folder / "run.json", {"options": {"gate": "configs/reward_gate.yaml"}})
+    assert missing(run)[0] == f"{name} is missing: {command} writes it."
+    write(folder / "gate.json", gate(folder) | {"model_digest": "other"})
+    assert missing(run)[0].endswith(f"now in its folder: {command} writes it anew.")
+    (folder / "gate.json").unlink()
+    write(folder / "run.json", {"options": {"gate": None}})
+    assert missing(run)[0] == (
+        f"{name} is not there, as that training was asked for none (gate: null); if wanted, {command} writes it."
+    )
+
+
+@pytest.mark.usefixtures("quick")
+def test_captions_of_samples_say_their_decoding(tmp_path: Path) -> None:
+    run = whole_run(tmp_path)
+    captions = {figure.id: figure.caption for figure in gather(run.root).figures}
+    for name in ("distributions", "changes"):
+        assert "Summaries: greedy, at most 48 new tokens. " in captions[name]
+    run.results.unlink()
+    captions = {figure.id: figure.caption for figure in gather(run.root).figures}
+    assert "Summaries: decoding not known" in captions["changes"]
+    assert "method.gen_kwargs" in captions["curves-monitor"] and "sampled" not in captions["curves-monitor"]

@@ -43,6 +43,14 @@ def test_what_is_missing_is_said_and_shown(tmp_path: Path, capsys: pytest.Captur
     assert "frontier.json is missing" in run.report.read_text(encoding="utf-8")
 
 
+def test_what_is_missing_obeys_no_control_characters(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = whole_run(tmp_path)
+    run.results.write_text('{"format": "\\u001b[2J"}', encoding="utf-8")
+    main(["--root", str(tmp_path)])
+    said = capsys.readouterr().out
+    assert "missing: results.json is of format \\x1b[2J" in said and "\x1b" not in said
+
+
 def test_another_file(tmp_path: Path) -> None:
     run = whole_run(tmp_path)
     out = tmp_path / "pages" / "page.html"
