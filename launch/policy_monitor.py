@@ -8,8 +8,8 @@ can be better than its reference and have little in common with it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,13 +17,17 @@ from evaluation.policies import require_model
 from launch.policy_reward import policy_reward
 from launch.policy_stage import PolicyOptions
 from reward_model.model import check_reward_model
+from reward_model.provenance import shared_posts
 from reward_model.reward import ReferenceReward
-from reward_model.reward_options import RewardOptions
+from reward_model.reward_options import RewardOptions, same_model
 from tasks.records import Post
 from tasks.registry import Task, get_task
 from tasks.run_folder import MAKERS, RunFolder
-from trlx.data.configs import TrainConfig
-from trlx.utils.errors import UserError
+from trlx.data.configs import TrainConfig, TRLConfig
+from trlx.trainer.heldout import require_unseen
+from trlx.utils.digest import model_digest
+from trlx.utils.distributed import is_main_rank
+from trlx.utils.errors import UserError, nearest
 
 METRICS = {"gold": "metrics/gold", "second_reward_model": "metrics/second_reward"}
 
@@ -32,10 +36,15 @@ METRICS = {"gold": "metrics/gold", "second_reward_model": "metrics/second_reward
 class MonitoredOptions(PolicyOptions):
     """Options of a policy stage with a monitor.
 
+    Two settings of the loop say the same as these. `train.on_overoptimization: stop` is
+    `on_overoptimization: stop`. `train.heldout_metric` names another column of the evaluation to watch; with a
+    `monitor` other than auto it must agree with that.
+
     Args:
         monitor: the held-out score that is watched while training; auto is gold where the task has it, else the second
             reward model where there is one, else none.
-        second_reward_model: its folder or hub id; null for root/ckpts/second_reward_model where that is there.
+        second_reward_model: its folder or hub id; null for root/ckpts/second_reward_model where that is there and not
+            trained against.
         on_overoptimization: what to do when the reward and the held-out score part: warn, or stop and go back to the
             best held-out checkpoint.
     """
@@ -43,6 +52,17 @@ class MonitoredOptions(PolicyOptions):
     monitor: Literal["auto", "gold", "second_reward_model", "none"] = "auto"
     second_reward_model: str | None = None
     on_overoptimization: Literal["warn", "stop"] = "warn"
+
+    @property
+    def stops(self) -> bool:
+        """Whether training is to stop, by this option or by the loop's."""
+        return "stop" in (self.on_overoptimization, self.train.on_overoptimization)
+
+    def engine_config(self) -> TRLConfig:
+        """The sections that the engine reads; whether it stops is left to `choose_monitor`, which knows at what."""
+        config = super().engine_config()
+        config.train = replace(config.train, on_overoptimization="warn")
+        return config
 
 
 class PolicyMetrics:
@@ -52,10 +72,27 @@ class PolicyMetrics:
         tokenizer: the policy's, for its end-of-sequence text.
         gold: sample id → gold score of (summary, ended), or None where there is none.
         second: the second reward model, or None.
+        sources: what tells the judge behind a metric (`metrics/<name>`) from another.
     """
 
-    def __init__(self, tokenizer: Any, gold: GoldScores | None, second: ReferenceReward | None):
-        self.tokenizer, self.gold, self.second = tokenizer, gold, second
+    def __init__(
+        self,
+        tokenizer: Any,
+        gold: GoldScores | None,
+        second: ReferenceReward | None,
+        sources: Mapping[str, str] | None = None,
+    ):
+        self.tokenizer, self.gold, self.second, self.sources = tokenizer, gold, second, dict(sources or {})
+
+    @property
+    def names(self) -> list[str]:
+        """The metrics it gives, as the engine calls them."""
+        there = {METRICS["gold"]: self.gold, METRICS["second_reward_model"]: self.second}
+        return [*(name for name, score in there.items() if score is not None), "metrics/rougeL"]
+
+    def source_of(self, metric: str) -> str:
+        """What tells the judge behind a metric from another; a resumed run compares it."""
+        return self.sources.get(metric, metric)
 
     def __call__(
         self,
@@ -97,11 +134,17 @@ class GoldScores:
 
 
 def policy_metrics(
-    options: MonitoredOptions, reward_folders: Sequence[str], posts: Sequence[Post], tokenizer: Any, max_length: int
+    stage: str,
+    options: MonitoredOptions,
+    reward_folders: Sequence[str],
+    posts: Sequence[Post],
+    tokenizer: Any,
+    max_length: int,
 ) -> PolicyMetrics:
-    """The `metric_fn` that the options and the data allow.
+    """The `metric_fn` that the options and the data allow; says how independent its second reward model is.
 
     Args:
+        stage: its name, to begin lines on the console with.
         reward_folders: the reward models that are trained against. posts: to evaluate on. tokenizer: the policy's.
         max_length: prompt + response + EOS in tokens.
 
@@ -109,7 +152,9 @@ def policy_metrics(
     """
     task = get_task(options.task)
     known = task.gold_score is not None and all("facts" in post.extra for post in posts)
-    folder = second_reward_folder(options, reward_folders)
+    folder, notes = second_reward_folder(options, reward_folders)
+    for note in notes if is_main_rank() else []:
+        print(f"[{stage}] {note}", flush=True)
     same = RewardOptions(
         reward_relative=options.reward_relative,
         reward_batch_size=options.reward_batch_size,
@@ -117,28 +162,44 @@ def policy_metrics(
         reward_device=options.reward_device,
     )
     second = policy_reward(same, [folder], max_length) if folder is not None else None
-    return PolicyMetrics(tokenizer, GoldScores(task, posts) if known else None, second)
+    sources = {METRICS["gold"]: f"gold of {options.task}"}
+    if folder is not None:
+        told = model_digest(folder) if Path(folder).is_dir() else folder
+        sources[METRICS["second_reward_model"]] = f"{told}, relative: {options.reward_relative}"
+    return PolicyMetrics(tokenizer, GoldScores(task, posts) if known else None, second, sources)
 
 
-def second_reward_folder(options: MonitoredOptions, reward_folders: Sequence[str]) -> str | None:
+def second_reward_folder(options: MonitoredOptions, reward_folders: Sequence[str]) -> tuple[str | None, list[str]]:
     """The second reward model: the one named, else the run's own where it is there and something shall be watched.
 
+    Returns: (folder, lines to say aloud). The run's own is left out, with a line, where it is trained against.
     Raises: UserError when it is asked for and not there, no reward model, or trained against.
     """
     own = RunFolder.of(options.root).second_reward_model
     named = options.second_reward_model
     wanted = options.monitor == "second_reward_model" or (options.monitor != "none" and (own / "config.json").is_file())
     if named is None and not wanted:
-        return None
+        return None, []
     folder = str(own) if named is None else named
-    made = MAKERS["ckpts", "second_reward_model"]
-    require_model(
-        "second reward", folder, f"`{made}` with pairs of its own makes it, or --second_reward_model names it"
-    )
-    if _place(folder) in map(_place, reward_folders):
-        raise UserError(f"--second_reward_model {folder} is trained against: it must be another than --reward_model")
+    made = f"`{MAKERS['ckpts', 'second_reward_model']}` with the same --root and pairs of its own makes it"
+    require_model("second reward", folder, f"{made}, or --second_reward_model names it")
+    if any(same_model(folder, trained) for trained in reward_folders):
+        if named is None and options.monitor != "second_reward_model":
+            return None, [f"{folder} is trained against, so it does not judge: --second_reward_model names another"]
+        told = "--monitor second_reward_model:" if named is None else "--second_reward_model"
+        raise UserError(f"{told} {folder} is trained against: it must be another than --reward_model")
     check_reward_model(folder)
-    return folder
+    return folder, [line for trained in reward_folders if (line := _kinship(folder, trained))]
+
+
+def _kinship(second: str, trained: str) -> str | None:
+    """What to say of the posts that both reward models were trained on, or None where they share none."""
+    shared = shared_posts(second, trained)
+    if shared is None:
+        return f"warning: it is not known whether {second} and {trained} were trained on the same posts"
+    if shared:
+        return f"warning: {second} was trained on {shared} of the posts of {trained}: as a judge it proves less"
+    return None
 
 
 def choose_monitor(options: MonitoredOptions, metrics: PolicyMetrics, train: TrainConfig) -> str:
@@ -148,7 +209,7 @@ def choose_monitor(options: MonitoredOptions, metrics: PolicyMetrics, train: Tra
         metrics: from `policy_metrics`. train: of the engine's configuration; a `heldout_metric` given there by hand
             stays.
 
-    Raises: UserError for a score that there is not, or for stopping at nothing.
+    Raises: UserError for a score that there is not, two that contradict each other, or stopping at nothing.
     """
     there = {"gold": metrics.gold is not None, "second_reward_model": metrics.second is not None}
     chosen: str = options.monitor
@@ -156,10 +217,11 @@ def choose_monitor(options: MonitoredOptions, metrics: PolicyMetrics, train: Tra
         chosen = next((name for name in METRICS if there[name]), "none")
     if chosen == "gold" and not there["gold"]:
         raise UserError(f"--monitor gold: task {options.task} has no gold score of these posts: choose another")
-    by_hand = options.monitor == "auto" and train.heldout_metric is not None
-    if not by_hand:
+    if train.heldout_metric is None:
         train.heldout_metric = METRICS.get(chosen)
-    if options.on_overoptimization == "stop":
+    else:
+        _check_by_hand(options.monitor, train.heldout_metric, metrics)
+    if options.stops:
         train.on_overoptimization = "stop"
     if train.heldout_metric is not None:
         then = "stops and goes back" if train.on_overoptimization == "stop" else "warns"
@@ -170,5 +232,10 @@ def choose_monitor(options: MonitoredOptions, metrics: PolicyMetrics, train: Tra
     return f"no held-out score is watched ({why})"
 
 
-def _place(path: str) -> str:
-    return str(Path(path).resolve()) if Path(path).exists() else path
+def _check_by_hand(monitor: str, metric: str, metrics: PolicyMetrics) -> None:
+    """Raises: UserError for a `train.heldout_metric` that another option contradicts or nothing measures."""
+    require_unseen(metric)
+    if monitor != "auto" and METRICS.get(monitor) != metric:
+        raise UserError(f"--monitor {monitor} and --train.heldout_metric {metric} contradict each other: give one")
+    if metric not in metrics.names:
+        raise UserError(f"--train.heldout_metric {metric} is not measured here{nearest(metric, metrics.names)}")

@@ -11,13 +11,18 @@ from pathlib import Path
 
 from launch.checks import require_ppo_room
 from trlx.data.configs import TrainConfig, TRLConfig
-from trlx.trainer.checkpointer import RESUME_NAME, find_resumable
-from trlx.trainer.heldout import BEST_NAME, MONITOR_FILE
+from trlx.trainer.accelerate_base_trainer import AccelerateRLTrainer
+from trlx.trainer.checkpointer import BEST_HELDOUT_NAME, BEST_NAME, RESUME_NAME, find_resumable
+from trlx.trainer.heldout import MONITOR_FILE
 from trlx.utils.errors import UserError
 from trlx.utils.metrics import METRICS_FILE
 
 # What such a stage writes into train.checkpoint_dir and train.logging_dir; `--overwrite` removes these, nothing else.
-CHECKPOINTS = ("best_checkpoint", BEST_NAME, RESUME_NAME, "checkpoint_*", ".*checkpoint*.writing", ".*checkpoint*.old")
+EXPORT = "hf_model"  # the policy that a run went back to
+CHECKPOINTS = (
+    *(BEST_NAME, BEST_HELDOUT_NAME, RESUME_NAME, EXPORT, "checkpoint_*"),
+    *(".*checkpoint*.writing", ".*checkpoint*.old", f".{EXPORT}.writing", f".{EXPORT}.old"),
+)
 LOGS = (METRICS_FILE, MONITOR_FILE, "events.out.tfevents.*", "eval")
 
 
@@ -31,6 +36,8 @@ def claim_outputs(stage: str, config: TRLConfig, overwrite: bool, resume: bool) 
 
     Args:
         stage: its name, to begin lines on the console with. config: of the engine. overwrite, resume: as asked for.
+
+    A resumed run may not go back any more, so the policy that it went back to before is removed, too.
 
     Returns: the checkpoint to resume from, or None to begin at the beginning.
     Raises: UserError when an earlier run is there and neither --overwrite nor --resume was given.
@@ -47,12 +54,36 @@ def claim_outputs(stage: str, config: TRLConfig, overwrite: bool, resume: bool) 
     if resume and found is None and finished:
         raise UserError(f"{finished[0]} holds a model but nothing to resume from: pass --overwrite to train it anew")
     require_ppo_room(config, written)
-    if found is None:
-        _remove(held)
+    _remove(held if found is None else [path for path in held if path == folder / EXPORT])
     if resume:
         start = f"resuming from {found}" if found else "no whole checkpoint: from the beginning"
         print(f"[{stage}] {start}", flush=True)
     return None if found is None else str(found)
+
+
+def finish(trainer: AccelerateRLTrainer, train: TrainConfig) -> list[str]:
+    """Export the policy that training went back to, if it did; the lines that say which policies there are.
+
+    Every rank must call it. The export is `checkpoint_dir/hf_model`: the weights that the trainer has now.
+
+    Args:
+        trainer: after training. train: of the engine's configuration.
+    """
+    folder, monitor = Path(train.checkpoint_dir), trainer.heldout.monitor
+    by_heldout = folder / BEST_HELDOUT_NAME / "hf_model"
+    policies = {"reward": folder / BEST_NAME / "hf_model"}
+    if train.heldout_metric is not None:
+        policies[train.heldout_metric] = by_heldout
+    there = {name: f"the best policy by {name} is in {path}" for name, path in policies.items() if path.is_dir()}
+    if not monitor.rolled_back or monitor.best_by_heldout is None:
+        return ["; ".join([f"done after {trainer.iter_count} steps", *there.values()])]
+    trainer.save_pretrained(str(folder / EXPORT))
+    return [
+        f"the policy to use is in {by_heldout}: training was stopped at step {trainer.iter_count}, where the reward "
+        f"parted from {train.heldout_metric}, and went back to step {monitor.best_by_heldout['step']}",
+        f"the trainer's own weights, the same, are in {folder / EXPORT}",
+        *(line for name, line in there.items() if name == "reward"),
+    ]
 
 
 def _found(folder: Path, patterns: Sequence[str]) -> Iterator[Path]:

@@ -14,13 +14,13 @@ from evaluation.devices import choose_dtype, existing_device
 from evaluation.policies import require_model
 from reward_model.model import check_reward_model
 from reward_model.reward import ReferenceReward, make_reward
-from reward_model.reward_options import RewardOptions, reward_folders
+from reward_model.reward_options import RewardOptions, reward_folders, same_model
 from reward_model.verdict import read_verdict
 from tasks.run_folder import MAKERS, RunFolder
 from tasks.text import response_text, truncate_prompt
 from trlx.utils.errors import UserError
 
-GATE = "`python -m reward_model.gate` with the same --root gives one"
+GATE = "`python -m reward_model.gate --reward_model {}` with the same --root gives one"
 
 
 def require_reward_models(options: RewardOptions, root: str) -> list[str]:
@@ -28,9 +28,11 @@ def require_reward_models(options: RewardOptions, root: str) -> list[str]:
 
     Raises: UserError for one that is missing, damaged or no reward model.
     """
-    folders = reward_folders(options, str(RunFolder.of(root).reward_model))
+    own = str(RunFolder.of(root).reward_model)
+    folders = reward_folders(options, own)
+    made = f"`{MAKERS['ckpts', 'reward_model']}` with the same --root makes it"
     for folder in folders:
-        require_model("reward", folder, f"`{MAKERS['ckpts', 'reward_model']}` with the same --root makes it")
+        require_model("reward", folder, made if same_model(folder, own) else "--reward_model names it: check the path")
         check_reward_model(folder)
     return folders
 
@@ -47,7 +49,7 @@ def say_verdicts(stage: str, folders: Sequence[str], accept_failing: bool) -> No
     """
     for folder in folders:
         verdict = read_verdict(folder)
-        lines = [f"no verdict of the reward model gate: {GATE}"] if verdict is None else verdict.lines
+        lines = [f"no verdict of the reward model gate: {GATE.format(folder)}"] if verdict is None else verdict.lines
         for line in lines:
             print(f"[{stage}] {folder}: {line}", flush=True)
         if verdict is None or verdict.stale or verdict.passed:

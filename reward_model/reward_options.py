@@ -7,8 +7,11 @@ by default, which the stage knows.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
 from typing import Literal
 
+from trlx.utils.digest import model_digest
 from trlx.utils.errors import UserError
 from trlx.utils.ranges import AT_LEAST_0, AT_LEAST_1, NOT_NEGATIVE, require_ranges
 
@@ -53,17 +56,28 @@ class RewardOptions:
 def reward_folders(options: RewardOptions, default: str) -> list[str]:
     """The reward models named, in order; `default` when none is.
 
-    Raises: UserError for an empty name, one named twice, or a way to combine that needs several.
+    Raises: UserError for an empty name, a model named twice (also by another path, or as a copy), or a way to combine
+        that needs several.
     """
     named = [default] if options.reward_model is None else [part.strip() for part in options.reward_model.split(",")]
     if not all(named):
         raise UserError(f"--reward_model {options.reward_model!r} names nothing between commas: give A or A,B")
-    twice = sorted({name for name in named if named.count(name) > 1})
-    if twice:
-        raise UserError(f"--reward_model names {twice[0]} twice: an ensemble needs models that differ")
+    for first, other in combinations(named, 2):
+        if same_model(first, other):
+            alias = "" if first == other else f" (as {other})"
+            raise UserError(f"--reward_model names {first} twice{alias}: an ensemble needs models that differ")
     if len(named) == 1 and options.reward_combine != "mean":
         raise UserError(f"--reward_combine {options.reward_combine} needs several models: give --reward_model A,B")
     return named
+
+
+def same_model(first: str, other: str) -> bool:
+    """Whether two folders or hub ids are one model: the same place, or folders with the same files of weights."""
+    places = Path(first).resolve(), Path(other).resolve()
+    if places[0] == places[1]:
+        return True
+    weighed = all(any(place.glob("*.safetensors")) for place in places)
+    return weighed and model_digest(places[0]) == model_digest(places[1])
 
 
 def check_reward_options(options: RewardOptions) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,13 +12,16 @@ from typing import Any
 import pytest
 
 from launch.policy_monitor import MonitoredOptions, PolicyMetrics, choose_monitor, policy_metrics, second_reward_folder
-from launch.policy_outputs import claim_outputs
-from launch.policy_reward import say_verdicts
+from launch.policy_outputs import claim_outputs, finish
+from launch.policy_reward import require_reward_models, say_verdicts
+from reward_model.model import new_reward_model, new_reward_tokenizer
+from reward_model.provenance import write_training_posts
 from reward_model.verdict import GATE_FILE, Check, gate_content
 from tasks.records import Post
 from tasks.run_folder import fill_places
 from trlx.data.configs import TrainConfig
 from trlx.data.default_configs import default_ppo_config
+from trlx.data.limits import require_limits
 from trlx.utils.errors import UserError
 
 FACTS = [{"name": "place", "text": "Reno"}, {"name": "age", "text": "46"}]
@@ -67,7 +72,8 @@ def test_a_stale_verdict_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[s
 def test_without_a_verdict_it_is_said_how_to_get_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     say_verdicts("rft", [str(tmp_path), "nobody/hub-model"], accept_failing=False)
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 2 and all("python -m reward_model.gate" in line and line.startswith("[rft]") for line in lines)
+    for line, folder in zip(lines, (str(tmp_path), "nobody/hub-model"), strict=True):
+        assert line.startswith("[rft]") and f"python -m reward_model.gate --reward_model {folder}`" in line
 
 
 class Second:
@@ -81,7 +87,7 @@ class Second:
 def test_what_an_evaluation_measures(tmp_path: Path) -> None:
     posts = [post("a", facts=FACTS), post("b", facts=FACTS)]
     options = MonitoredOptions(root=str(tmp_path), task="miniature")
-    metrics = policy_metrics(options, [], posts, TOKENIZER, 200)
+    metrics = policy_metrics("ppo", options, [], posts, TOKENIZER, 200)
     assert metrics.second is None
     metrics.second = Second()  # type: ignore[assignment]
     given = {"prompts": ["p", "p"], "sample_id": ["b", "a"], "reference": ["I am 46 in Reno."] * 2}
@@ -95,9 +101,14 @@ def test_what_an_evaluation_measures(tmp_path: Path) -> None:
 
 def test_gold_needs_the_facts_of_every_post(tmp_path: Path) -> None:
     mixed = [post("a", facts=FACTS), post("b")]
-    assert policy_metrics(MonitoredOptions(root=str(tmp_path), task="miniature"), [], mixed, TOKENIZER, 9).gold is None
+    assert (
+        policy_metrics("ppo", MonitoredOptions(root=str(tmp_path), task="miniature"), [], mixed, TOKENIZER, 9).gold
+        is None
+    )
     whole = [post("a", facts=FACTS)]
-    assert policy_metrics(MonitoredOptions(root=str(tmp_path), task="tldr"), [], whole, TOKENIZER, 9).gold is None
+    assert (
+        policy_metrics("ppo", MonitoredOptions(root=str(tmp_path), task="tldr"), [], whole, TOKENIZER, 9).gold is None
+    )
 
 
 def metrics_of(gold: bool, second: bool) -> PolicyMetrics:
@@ -140,6 +151,7 @@ def test_a_metric_named_by_hand_stays() -> None:
         ({"monitor": "gold"}, "task tldr has no gold score"),
         ({"on_overoptimization": "stop"}, "stop needs a score to watch"),
         ({"monitor": "none", "on_overoptimization": "stop"}, "stop needs a score to watch"),
+        ({"train": replace(default_ppo_config().train, on_overoptimization="stop")}, "stop needs a score to watch"),
     ],
 )
 def test_what_cannot_be_watched(options: Any, words: str) -> None:
@@ -150,21 +162,22 @@ def test_what_cannot_be_watched(options: Any, words: str) -> None:
 def test_the_runs_own_second_reward_model_counts_once_it_is_finished(tmp_path: Path) -> None:
     own = tmp_path / "ckpts" / "second_reward_model"
     own.mkdir(parents=True)
-    assert second_reward_folder(MonitoredOptions(root=str(tmp_path)), []) is None
+    assert second_reward_folder(MonitoredOptions(root=str(tmp_path)), []) == (None, [])
     (own / "config.json").write_text("{}")
-    assert second_reward_folder(MonitoredOptions(root=str(tmp_path), monitor="none"), []) is None
+    assert second_reward_folder(MonitoredOptions(root=str(tmp_path), monitor="none"), []) == (None, [])
     with pytest.raises(UserError, match="second_reward_model"):  # found, and no reward model
         second_reward_folder(MonitoredOptions(root=str(tmp_path)), [])
 
 
 def finished_run(folder: Path) -> list[Path]:
     """What PPO with a monitor leaves in its two folders."""
+    (folder / "hf_model").mkdir(parents=True)  # where it was stopped and went back
     for name in ("best_checkpoint", "best_heldout_checkpoint", "checkpoint_4"):
         (folder / name / "hf_model").mkdir(parents=True)
     (folder / "ppo" / "eval").mkdir(parents=True)
     for name in ("metrics.jsonl", "monitor.json"):
         (folder / "ppo" / name).write_text("{}")
-    return [folder / "best_heldout_checkpoint", folder / "ppo" / "monitor.json"]
+    return [folder / "hf_model", folder / "best_heldout_checkpoint", folder / "ppo" / "monitor.json"]
 
 
 def test_overwriting_takes_the_monitors_files_too(root: Path) -> None:
@@ -192,3 +205,143 @@ def test_each_of_them_alone_is_a_run(root: Path, held: str) -> None:
     )
     with pytest.raises(UserError, match="already holds a run"):
         claim_outputs("ppo", config, overwrite=False, resume=False)
+
+
+def rolled_back(step: int | None) -> Any:
+    """Stands for a trainer after 9 steps that went back to `step`; its export is a folder."""
+    best = None if step is None else {"step": step}
+    monitor = SimpleNamespace(rolled_back=step is not None, best_by_heldout=best)
+    return SimpleNamespace(
+        iter_count=9, heldout=SimpleNamespace(monitor=monitor), save_pretrained=lambda path: Path(path).mkdir()
+    )
+
+
+def test_the_last_lines_name_what_there_is(tmp_path: Path) -> None:
+    train = replace(train_config(), checkpoint_dir=str(tmp_path), heldout_metric="metrics/gold")
+    assert finish(rolled_back(None), train) == ["done after 9 steps"]
+    for name in ("best_checkpoint", "best_heldout_checkpoint"):
+        (tmp_path / name / "hf_model").mkdir(parents=True)
+    (line,) = finish(rolled_back(None), train)
+    assert f"by reward is in {tmp_path}/best_checkpoint/hf_model" in line
+    assert f"by metrics/gold is in {tmp_path}/best_heldout_checkpoint/hf_model" in line
+    assert "gold" not in finish(rolled_back(None), replace(train, heldout_metric=None))[0]
+    assert not (tmp_path / "hf_model").exists()
+
+
+def test_after_a_stop_the_policy_to_use_comes_first(tmp_path: Path) -> None:
+    for name in ("best_checkpoint", "best_heldout_checkpoint"):
+        (tmp_path / name / "hf_model").mkdir(parents=True)
+    lines = finish(rolled_back(4), replace(train_config(), checkpoint_dir=str(tmp_path), heldout_metric="metrics/gold"))
+    assert lines[0].startswith(f"the policy to use is in {tmp_path}/best_heldout_checkpoint/hf_model")
+    assert "stopped at step 9" in lines[0] and "went back to step 4" in lines[0]
+    assert str(tmp_path / "hf_model") in lines[1] and (tmp_path / "hf_model").is_dir()
+    assert "best_checkpoint" in lines[2]
+
+
+def test_a_resume_takes_the_policy_gone_back_to_away(root: Path) -> None:
+    finished_run(root / "ckpts")
+    (root / "ckpts" / "checkpoint_4" / "trainer_state.json").write_text('{"iter_count": 4}')
+    config = default_ppo_config().evolve(
+        model={"model_path": str(root / "base")},
+        train={"checkpoint_dir": str(root / "ckpts"), "logging_dir": str(root / "ckpts" / "ppo")},
+    )
+    assert claim_outputs("ppo", config, overwrite=False, resume=True) == str(root / "ckpts" / "checkpoint_4")
+    assert not (root / "ckpts" / "hf_model").exists() and (root / "ckpts" / "best_checkpoint").exists()
+
+
+def test_the_loops_own_settings_say_the_same() -> None:
+    nested = replace(train_config(), on_overoptimization="stop")
+    options = StageOptions(train=nested, monitor="gold")
+    config = options.engine_config()
+    require_limits(config)  # not refused before it is known what is watched
+    choose_monitor(options, metrics_of(True, False), config.train)
+    assert (config.train.heldout_metric, config.train.on_overoptimization) == ("metrics/gold", "stop")
+    nested.save_optimizer = False
+    config = options.engine_config()
+    choose_monitor(options, metrics_of(True, False), config.train)
+    with pytest.raises(UserError, match=r"set train\.save_optimizer to true"):
+        require_limits(config)
+
+
+@dataclass
+class StageOptions(MonitoredOptions):
+    """A stage with a method."""
+
+    method: Any = field(default_factory=lambda: default_ppo_config().method)
+
+
+@pytest.mark.parametrize(
+    ("monitor", "metric", "words"),
+    [
+        ("gold", "metrics/rougeL", "--monitor gold and --train.heldout_metric metrics/rougeL contradict"),
+        ("none", "metrics/gold", "--monitor none and .* contradict"),
+        ("auto", "metrics/god", "metrics/god is not measured here; did you mean 'metrics/gold'"),
+        ("auto", "metrics/second_reward", "metrics/second_reward is not measured here"),
+        ("auto", "metrics/reward", "is the reward itself"),
+        ("gold", "metrics/gold", None),
+    ],
+)
+def test_a_metric_named_by_hand_is_checked(monitor: Any, metric: str, words: str | None) -> None:
+    train = replace(train_config(), heldout_metric=metric)
+    if words is None:
+        assert "watching metrics/gold" in choose_monitor(
+            MonitoredOptions(monitor=monitor), metrics_of(True, False), train
+        )
+        return
+    with pytest.raises(UserError, match=words):
+        choose_monitor(MonitoredOptions(monitor=monitor), metrics_of(True, False), train)
+
+
+def reward_model(root: Path, *parts: str, posts: list[str] | None = None) -> str:
+    """A random reward model below `root`, with what it was trained on beside it where `posts` are given."""
+    folder = root.joinpath(*parts)
+    tokenizer = new_reward_tokenizer(root / "base")
+    new_reward_model(root / "base", tokenizer).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    if posts is not None:
+        write_training_posts(folder, posts)
+    return str(folder)
+
+
+def test_the_runs_own_second_reward_model_may_be_trained_against(root: Path) -> None:
+    first, own = reward_model(root, "ckpts", "reward_model"), reward_model(root, "ckpts", "second_reward_model")
+    copy = str(root / "copy")
+    shutil.copytree(own, copy)
+    for trained in ([first, own], [first, f"{own}/"], [copy]):
+        folder, (said,) = second_reward_folder(MonitoredOptions(root=str(root)), trained)
+        assert folder is None and "is trained against, so it does not judge" in said
+        with pytest.raises(UserError, match=r"--monitor second_reward_model: .* is trained against"):
+            second_reward_folder(MonitoredOptions(root=str(root), monitor="second_reward_model"), trained)
+    for named in (own, copy):  # a copy is no other judge
+        with pytest.raises(UserError, match=r"--second_reward_model .* is trained against"):
+            second_reward_folder(MonitoredOptions(root=str(root), second_reward_model=named), [own])
+    assert second_reward_folder(MonitoredOptions(root=str(root)), [first])[0] == own
+
+
+def test_posts_that_both_reward_models_know_are_said(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    judge = reward_model(root, "judge", posts=["a", "b", "c"])
+    others = [
+        reward_model(root, name, posts=posts) for name, posts in (("x", ["b", "c", "d"]), ("y", ["d"]), ("z", None))
+    ]
+    options = MonitoredOptions(root=str(root), second_reward_model=judge)
+    metrics = policy_metrics("ppo", options, others, [post("a")], TOKENIZER, 200)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 and all(line.startswith("[ppo] warning: ") for line in lines)
+    assert "was trained on 2 of the posts of" in lines[0] and lines[0].count(f"{root}/x") == 1
+    assert "not known" in lines[1] and f"{root}/z" in lines[1]
+    # What a resumed run compares: another judge, or another way to score, is another source
+    sources = {metrics.source_of("metrics/second_reward")}
+    for other in (replace(options, second_reward_model=others[0]), replace(options, reward_relative=False)):
+        sources.add(policy_metrics("ppo", other, [], [post("a")], TOKENIZER, 200).source_of("metrics/second_reward"))
+    assert len(sources) == 3
+    again = policy_metrics("ppo", options, [], [post("b")], TOKENIZER, 200)
+    assert again.source_of("metrics/second_reward") == metrics.source_of("metrics/second_reward")
+
+
+def test_a_member_that_is_missing_is_not_said_to_be_the_runs_own(root: Path) -> None:
+    reward_model(root, "ckpts", "reward_model")
+    options = MonitoredOptions(reward_model=f"{root}/ckpts/reward_model,{root}/absent")
+    with pytest.raises(UserError, match=r"absent: --reward_model names it: check the path$"):
+        require_reward_models(options, str(root))
+    with pytest.raises(UserError, match=r"train_reward_model_gptneo\.py` with the same --root makes it"):
+        require_reward_models(MonitoredOptions(), str(root / "empty"))

@@ -176,6 +176,7 @@ def test_options_that_cannot_be_meant() -> None:
     for options, told in (
         (RewardOptions(reward_model="a,"), "names nothing between commas"),
         (RewardOptions(reward_model="a,b,a"), "names a twice"),
+        (RewardOptions(reward_model="a,./a/"), r"names a twice \(as ./a/\)"),
         (RewardOptions(reward_combine="min"), "--reward_combine min needs several models: give --reward_model A,B"),
     ):
         with pytest.raises(UserError, match=told):

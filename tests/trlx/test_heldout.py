@@ -1,8 +1,10 @@
 """Trainers that watch a held-out score: both bests, the warning, the stop and the way back, killed and resumed."""
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +14,8 @@ from tiny_runs import PROMPTS, Stop, letters, logged, run, weights
 from transformers import AutoModelForCausalLM
 
 from trlx.data.configs import TRLConfig
+from trlx.trainer.checkpointer import find_resumable
+from trlx.trainer.heldout import HeldoutWatch
 from trlx.utils.errors import UserError
 
 EVALUATED = [{"prompt": f"held out {i}", "tag": 100 + i} for i in range(4)]
@@ -22,19 +26,21 @@ class Planted:
     """Reward and held-out score of evaluations by a script; other rewards are those of `letters`.
 
     Args:
-        scores: the held-out mean of each evaluation; the reward rises by 1 from one to the next.
+        scores: the held-out mean of each evaluation; the reward rises by 1 from one to the next
+            unless `rewards` is set.
         first: the evaluation to begin with, after a resume. kill_at: the one that fails.
     """
 
     def __init__(self, scores: Sequence[float] = HUMP, first: int = 0, kill_at: int | None = None):
         self.scores, self.evaluation, self.kill_at = scores, first, kill_at
+        self.rewards: Sequence[float] = range(len(scores))
 
     def reward_fn(self, outputs: list[str], tag: list[int], **given: Any) -> list[float]:
         if tag[0] < 100:
             return letters(outputs)
         if self.evaluation == self.kill_at:
             raise Stop
-        return [float(self.evaluation)] * len(tag)
+        return [float(self.rewards[self.evaluation])] * len(tag)
 
     def metric_fn(self, tag: list[int], **_: Any) -> dict[str, list[float]]:
         mean = self.scores[self.evaluation]
@@ -165,3 +171,88 @@ def test_scores_that_are_no_numbers(tmp_path: Path, tokenizer_folder: str) -> No
 def test_a_stop_without_a_way_back(tmp_path: Path, tokenizer_folder: str, changes: dict[str, Any], words: str) -> None:
     with pytest.raises(UserError, match=words):
         run(watching(tmp_path, tokenizer_folder, train__on_overoptimization="stop", **changes), prompts=PROMPTS)
+
+
+def test_of_one_step_the_checkpoint_written_last_is_resumed(tmp_path: Path) -> None:
+    names = ["best_heldout_checkpoint", ".best_checkpoint.old", "checkpoint_06", "resume_checkpoint"]
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "trainer_state.json").write_text('{"iter_count": 6}')
+        assert find_resumable(tmp_path) == tmp_path / name
+    (tmp_path / "checkpoint_06" / "trainer_state.json").write_text('{"iter_count": 7}')
+    assert find_resumable(tmp_path) == tmp_path / "checkpoint_06"
+
+
+def test_a_kill_between_the_two_bests_loses_neither(tmp_path: Path, tokenizer_folder: str) -> None:
+    """The best by both scores is that of the last step, and only the one by held-out score got to the disk."""
+    scores = (0.5, 0.6, 0.7, 0.8, 0.9)
+    whole = Planted(scores).run(watching(tmp_path, tokenizer_folder))
+    assert state_of(tmp_path / "best_heldout_checkpoint")["iter_count"] == 8
+    for name in ("best_checkpoint", "checkpoint_8"):
+        shutil.rmtree(tmp_path / name)
+    again = Planted(scores, first=5).run(watching(tmp_path, tokenizer_folder, train__resume_from_checkpoint="auto"))
+    assert again.iter_count == 8 and again.best_reward == 4.0
+    for name in ("best_checkpoint", "checkpoint_8"):
+        assert state_of(tmp_path / name)["iter_count"] == 8 and state_of(tmp_path / name)["best_reward"] == 4.0
+        kept = torch.load(tmp_path / name / "pytorch_model.bin")
+        assert all(torch.equal(value, kept[key]) for key, value in weights(whole).items())
+
+
+def test_a_resume_from_the_best_by_heldout_score_knows_its_reward(tmp_path: Path, tokenizer_folder: str) -> None:
+    """Killed after its save at step 4: what comes later, worse by reward, must not take best_checkpoint."""
+    planted = Planted((0.5, 0.6, 0.9, 0.8, 0.8))
+    planted.rewards = (0, 1, 5, 2, 3)
+    planted.run(watching(tmp_path, tokenizer_folder, train__resume_interval=0))
+    assert state_of(tmp_path / "best_heldout_checkpoint")["best_reward"] == 1.0  # as a kill would leave it
+    for name in ("best_checkpoint", "checkpoint_8"):
+        shutil.rmtree(tmp_path / name)
+    resumed = Planted(planted.scores, first=3)
+    resumed.rewards = planted.rewards
+    resumed.run(watching(tmp_path, tokenizer_folder, train__resume_from_checkpoint="auto"))
+    assert state_of(tmp_path / "best_checkpoint")["iter_count"] == 4
+    assert state_of(tmp_path / "checkpoint_8")["best_reward"] == 5.0
+
+
+def test_another_judge_or_other_prompts_begin_anew(
+    tmp_path: Path, tokenizer_folder: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def watch(prompts: list[list[int]], metric_fn: Any) -> HeldoutWatch:
+        config = watching(tmp_path, tokenizer_folder)
+        made = HeldoutWatch(config.train, None, None, None)  # type: ignore[arg-type]
+        made.judges(prompts, metric_fn)
+        return made
+
+    def judge(name: str) -> Any:
+        return SimpleNamespace(source_of=lambda metric: f"{metric} of {name}")
+
+    first = watch([[1, 2], [3]], judge("one"))
+    first.monitor.observe(0, [1.0, 2.0], [0.5, 0.6])
+    state = json.loads(json.dumps(first.state_dict()))
+    for prompts, name in (([[1, 2], [3]], "other"), ([[1, 2], [4]], "one"), ([[1], [2, 3]], "one"), ([[1, 2]], "one")):
+        other = watch(prompts, judge(name))
+        other.load_state_dict(state)
+        assert other.monitor.history == []
+        assert "other evaluation prompts or another judge before" in capsys.readouterr().err
+    same = watch([[1, 2], [3]], judge("one"))
+    same.load_state_dict(state)
+    assert same.monitor.history == first.monitor.history
+
+
+def test_a_resume_with_more_prompts_goes_on(tmp_path: Path, tokenizer_folder: str) -> None:
+    with pytest.raises(Stop):
+        Planted(kill_at=2).run(watching(tmp_path, tokenizer_folder))
+    planted = Planted(first=2)
+    more = [*EVALUATED, {"prompt": "held out too", "tag": 104}]
+    config = watching(tmp_path, tokenizer_folder, train__resume_from_checkpoint="auto")
+    run(config, reward_fn=planted.reward_fn, metric_fn=planted.metric_fn, eval_prompts=more)
+    assert [(entry["step"], entry["heldout"]["n"]) for entry in record_of(tmp_path)["history"]] == [
+        (4, 5),
+        (6, 5),
+        (8, 5),
+    ]
+
+
+@pytest.mark.parametrize("metric", ["metrics/reward", "reward"])
+def test_the_reward_is_no_held_out_score(tmp_path: Path, tokenizer_folder: str, metric: str) -> None:
+    with pytest.raises(UserError, match=f"{metric} is the reward itself"):
+        Planted().run(watching(tmp_path, tokenizer_folder, train__heldout_metric=metric))

@@ -25,7 +25,7 @@ from trlx.data.configs import TRLConfig
 from trlx.pipeline import MiniBatchIterator
 from trlx.pipeline.offline_pipeline import PromptPipeline
 from trlx.trainer import BaseRLTrainer, register_trainer
-from trlx.trainer.checkpointer import RESUME_NAME, Checkpointer, evict, find_resumable
+from trlx.trainer.checkpointer import BEST_NAME, RESUME_NAME, Checkpointer, evict, find_resumable
 from trlx.trainer.engine import Engine, make_accelerator
 from trlx.trainer.evaluator import Evaluator
 from trlx.trainer.heldout import HeldoutWatch
@@ -91,6 +91,7 @@ class AccelerateRLTrainer(BaseRLTrainer):
         self.heldout = HeldoutWatch(train, self.accelerator, self.checkpointer, self.tracker)
         self._evaluated = self._saved = -1  # the last step that was
         self._samples: pd.DataFrame | None = None  # of the last evaluation
+        self._reward: float | None = None  # its mean reward
 
     # -- what a method supplies -------------------------------------------------------------------------------------
 
@@ -171,6 +172,7 @@ class AccelerateRLTrainer(BaseRLTrainer):
     def add_eval_pipeline(self, eval_pipeline: PromptPipeline) -> None:
         """Take the prompts to evaluate on."""
         self.eval_pipeline = eval_pipeline
+        self.heldout.judges(eval_pipeline.token_ids, self.metric_fn)
 
     # -- text -------------------------------------------------------------------------------------------------------
 
@@ -230,6 +232,7 @@ class AccelerateRLTrainer(BaseRLTrainer):
         bar = tqdm(total=self.total_steps, initial=self.iter_count, desc="training", disable=not main)
         if self.iter_count == 0 and self._evaluated != 0:  # a resumed run may have been at step 0
             self._evaluate()
+        self._make_up()
         if not self._is_over:
             for microbatches in self.batches():
                 stats = self.train_step(microbatches)
@@ -287,7 +290,8 @@ class AccelerateRLTrainer(BaseRLTrainer):
     def _after_step(self, last: bool) -> None:
         train, step = self.config.train, self.iter_count
         if (step % train.eval_interval == 0 or last) and step != self._evaluated:
-            self._keep_if_best(best_of_sweep(self._evaluate()))
+            self._evaluate()
+            self._keep_if_best()
         if step % train.checkpoint_interval == 0 or last or self.heldout.stopped:
             if step != self._saved:
                 self._saved = step
@@ -297,19 +301,27 @@ class AccelerateRLTrainer(BaseRLTrainer):
         elif train.resume_interval and train.save_optimizer and step % train.resume_interval == 0:
             self.save(str(Path(train.checkpoint_dir) / RESUME_NAME))
 
-    def _evaluate(self) -> dict[str, float]:
+    def _make_up(self) -> None:
+        """Write what a kill after the evaluation of the step that was resumed from kept from the disk."""
+        if not self.iter_count or self._evaluated != self.iter_count:
+            return
+        self._keep_if_best()
+        if self._is_over and not self._numbered_folder.exists():
+            self._after_step(last=True)
+
+    def _evaluate(self) -> None:
         """An evaluation on the way, which the held-out score is watched in; what is best by it is kept."""
         self._evaluated, self._samples = self.iter_count, None
-        stats = self.evaluate()
+        self._reward = best_of_sweep(self.evaluate())
         # Before the best by reward: a checkpoint must not know of a best that a kill kept from the disk.
         if self._samples is not None and self.heldout.is_best(self._samples, self.iter_count):
             self.save(str(self.heldout.folder))
-        return stats
 
-    def _keep_if_best(self, reward: float | None) -> None:
-        if self.config.train.save_best and reward is not None and reward > self.best_reward:
-            self.best_reward = reward
-            self.save(str(Path(self.config.train.checkpoint_dir) / "best_checkpoint"))
+    def _keep_if_best(self) -> None:
+        """Keep the policy that was evaluated last where its reward is the best; also asked after a resume."""
+        if self.config.train.save_best and self._reward is not None and self._reward > self.best_reward:
+            self.best_reward = self._reward
+            self.save(str(Path(self.config.train.checkpoint_dir) / BEST_NAME))
 
     def evaluate(self) -> dict[str, float]:
         """Continue and score the evaluation prompts at every point of the sweep; logs, shows and returns statistics."""
@@ -342,6 +354,7 @@ class AccelerateRLTrainer(BaseRLTrainer):
             "best_reward": self.best_reward if self.best_reward > -float("inf") else None,
             "world_size": self.accelerator.num_processes,
             "evaluated": self._evaluated,
+            "evaluated_reward": self._reward,
             "heldout": self.heldout.state_dict(),
         }
 
@@ -351,17 +364,21 @@ class AccelerateRLTrainer(BaseRLTrainer):
             setattr(self, name, state[name])
         self.tracker.rewind(state["metrics_lines"])
         self.best_reward = -float("inf") if state["best_reward"] is None else state["best_reward"]
-        self._evaluated = state.get("evaluated", -1)
+        self._evaluated, self._reward = state.get("evaluated", -1), state.get("evaluated_reward")
         self.heldout.load_state_dict(state.get("heldout", {}))
 
     def state_tensors(self) -> dict[str, Tensor] | None:
         """This rank's tensors that a checkpoint in the middle of an epoch must hold."""
         return None
 
+    @property
+    def _numbered_folder(self) -> Path:
+        name = f"checkpoint_{self.iter_count:0{len(str(self.total_steps))}d}"
+        return Path(self.config.train.checkpoint_dir) / name
+
     def save(self, directory: str | None = None) -> None:
         """Write a whole checkpoint, `hf_model` included; every rank must call it."""
-        name = f"checkpoint_{self.iter_count:0{len(str(self.total_steps))}d}"
-        folder = Path(directory or Path(self.config.train.checkpoint_dir) / name)
+        folder = Path(directory or self._numbered_folder)
         self.checkpointer.save(folder, self.state_dict(), self.state_tensors())
 
     def save_pretrained(self, directory: str | None = None) -> None:

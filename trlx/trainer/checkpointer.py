@@ -41,6 +41,9 @@ from trlx.utils.errors import UserError
 from trlx.utils.files import merge, publish, recover, staging_path, write_json
 
 RESUME_NAME = "resume_checkpoint"
+BEST_NAME, BEST_HELDOUT_NAME = "best_checkpoint", "best_heldout_checkpoint"
+# Of one step, in the order in which they are written: a later one may know more.
+WRITTEN = (BEST_HELDOUT_NAME, BEST_NAME, "checkpoint_N", RESUME_NAME)
 SHARDS_SCRIPT = Path(__file__).with_name("zero_to_fp32.py")
 WEIGHT_FILES = ("model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json", "heads.safetensors")
 ADAPTER_FILES = ("adapter/adapter_config.json", "adapter/adapter_model.safetensors")
@@ -190,10 +193,16 @@ def read_state(folder: Path) -> dict[str, Any]:
 
 
 def find_resumable(checkpoint_dir: str | Path) -> Path | None:
-    """The checkpoint of the latest step below `checkpoint_dir`, or None."""
+    """The checkpoint of the latest step below `checkpoint_dir`, of one step the one written last, or None."""
     found = [path.parent for path in Path(checkpoint_dir).glob(f"*/{STATE_FILE}")]
     whole = [path for path in found if not path.name.startswith(".") or path.name.endswith(".old")]
-    return max(whole, key=lambda path: (read_state(path)["iter_count"], path.name == RESUME_NAME), default=None)
+    return max(whole, key=lambda path: (read_state(path)["iter_count"], _written(path.name)), default=None)
+
+
+def _written(name: str) -> int:
+    """The place of a checkpoint's name in `WRITTEN`, also of one that stands aside as `.NAME.old`."""
+    plain = name.removeprefix(".").removesuffix(".old")
+    return WRITTEN.index(plain if plain in WRITTEN else "checkpoint_N")
 
 
 def evict(checkpoint_dir: str | Path, keep: int | None, step: int | None = None) -> None:

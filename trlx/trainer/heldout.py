@@ -3,19 +3,24 @@
 The rule is `trlx.trainer.monitor`'s. Beside it are written: `checkpoint_dir/best_heldout_checkpoint`, in the form of
 `best_checkpoint` and from step 0 on, since the policy that training starts from may be the best there is; and
 `monitor.json` in the logging folder, whole after each evaluation. Left out: without `train.heldout_metric` nothing is.
+
+With a sweep over generation options the samples of all its points are pooled here, while the best by reward is that of
+the best point: the two then judge by different means.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import pandas as pd
 from accelerate import Accelerator
 
 from trlx.data.configs import TrainConfig
-from trlx.trainer.checkpointer import Checkpointer, read_state
+from trlx.trainer.checkpointer import BEST_HELDOUT_NAME, Checkpointer, read_state
 from trlx.trainer.monitor import HeldoutMonitor
 from trlx.trainer.scoring import on_main_rank
 from trlx.trainer.tracker import Tracker
@@ -23,9 +28,22 @@ from trlx.utils import logging
 from trlx.utils.errors import UserError, nearest
 from trlx.utils.files import write_json
 
-BEST_NAME = "best_heldout_checkpoint"
 MONITOR_FILE = "monitor.json"
 log = logging.get_logger(__name__)
+
+
+@runtime_checkable
+class Sourced(Protocol):
+    """A metric_fn that can say where its scores come from, so that those of two judges are never compared."""
+
+    def source_of(self, metric: str) -> str:
+        """What tells the judge behind `metrics/<name>` from another, e.g. the digest of its model."""
+
+
+def require_unseen(metric: str | None) -> None:
+    """Raises: UserError where the reward itself is to be watched, which can never part from itself."""
+    if metric is not None and metric.removeprefix("metrics/") == "reward":
+        raise UserError(f"train.heldout_metric {metric} is the reward itself: name a metric that training never sees")
 
 
 class HeldoutWatch:
@@ -33,13 +51,24 @@ class HeldoutWatch:
 
     Args:
         train: the loop's settings. accelerator, checkpointer, tracker: the trainer's.
+
+    Raises: UserError where the metric is the reward.
     """
 
     def __init__(self, train: TrainConfig, accelerator: Accelerator, checkpointer: Checkpointer, tracker: Tracker):
         self.train, self.accelerator = train, accelerator
         self.checkpointer, self.tracker = checkpointer, tracker
         self.monitor = HeldoutMonitor(train.heldout_patience)
-        self.folder = Path(train.checkpoint_dir) / BEST_NAME
+        self.folder = Path(train.checkpoint_dir) / BEST_HELDOUT_NAME
+        self.source: str | None = None
+        require_unseen(train.heldout_metric)
+
+    def judges(self, token_ids: Sequence[Sequence[int]], metric_fn: Any) -> None:
+        """Say what the scores are of, before any state is loaded: the evaluation prompts' ids and who judges them."""
+        metric = self.train.heldout_metric or ""
+        judge = metric_fn.source_of(metric) if isinstance(metric_fn, Sourced) else ""
+        told = json.dumps([judge, [list(ids) for ids in token_ids]])
+        self.source = hashlib.sha256(told.encode()).hexdigest()
 
     @property
     def stopped(self) -> bool:
@@ -89,14 +118,19 @@ class HeldoutWatch:
 
     def state_dict(self) -> dict[str, Any]:
         """JSON-able, for a checkpoint."""
-        return {"metric": self.train.heldout_metric, "monitor": self.monitor.state_dict()}
+        return {"metric": self.train.heldout_metric, "source": self.source, "monitor": self.monitor.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take back what `state_dict` gave; numbers of another metric are let go of."""
-        if state.get("metric") == self.train.heldout_metric:
+        """Take back what `state_dict` gave; numbers of another metric, of other prompts or judges are let go of."""
+        name = self.train.heldout_metric
+        if name is None:
+            return
+        if state.get("metric") != name:
+            log.warning(f"{name} was not watched before: its best counts from here on")
+        elif state.get("source") != self.source:
+            log.warning(f"{name} was of other evaluation prompts or another judge before: its best counts from here on")
+        else:
             self.monitor.load_state_dict(state["monitor"])
-        elif self.train.heldout_metric is not None:
-            log.warning(f"{self.train.heldout_metric} was not watched before: its best counts from here on")
 
     def _write(self) -> None:
         if self.accelerator.is_main_process:
