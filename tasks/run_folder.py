@@ -15,12 +15,12 @@ from typing import Any, TypeVar
 REPO = Path(__file__).resolve().parents[1]
 DEFAULT_ROOT = str(REPO)
 
-# The end of a folder's path → the command that writes such a folder below a root.
+# The end of a folder's path → the command that writes such a folder below a root; the stages fill `{root}` in.
 MAKERS: dict[tuple[str, ...], str] = {
     ("ckpts", "sft"): "deepspeed sft/train_gptneo_summarize.py",
     ("ckpts", "reward_model"): "deepspeed reward_model/train_reward_model_gptneo.py",
     ("ckpts", "second_reward_model"): (
-        "deepspeed reward_model/train_reward_model_gptneo.py --out ckpts/second_reward_model"
+        "deepspeed reward_model/train_reward_model_gptneo.py --out {root}/ckpts/second_reward_model"
     ),
     ("ckpts", "best_checkpoint", "hf_model"): "accelerate launch trlx_gptneo_text_summarization.py",
     ("ckpts", "rft", "best_checkpoint", "hf_model"): "accelerate launch trlx_gptneo_rft_summarization.py",
