@@ -119,6 +119,15 @@ def judged_by_itself(root: Path, work: Path) -> list[str]:
     return ["--second_reward_model", f"{root}/ckpts/reward_model"]
 
 
+def judged_by_a_copy(root: Path, work: Path) -> list[str]:
+    shutil.copytree(root / "ckpts" / "reward_model", work / "copy")
+    return ["--second_reward_model", f"{work}/copy"]
+
+
+def half_an_ensemble(root: Path, work: Path) -> list[str]:
+    return ["--reward_model", f"{root}/ckpts/reward_model,{work}/absent"]
+
+
 EOS = ("no EOS token", "set eos_token in tokenizer_config.json")
 PAD = ("reward_model", "pad token is EOS", "train it with a pad token of its own")
 LABELS = ("reward_model", "has one label, this has 3", "name another")
@@ -160,11 +169,13 @@ CASES = [
     Case("failed-gate-with-a-switch-off", PPO, failed_gate("--accept-failing-reward-model=false"), FAILED),
     Case("torn-gate", PPO, torn_gate, ("reward_model/gate.json", "reward_model.gate")),
     Case("second-reward-model-is-the-first", PPO, judged_by_itself, ("is trained against", "--reward_model")),
+    Case("second-reward-model-is-a-copy", PPO, judged_by_a_copy, ("is trained against", "--reward_model")),
+    Case("missing-member-of-an-ensemble", PPO, half_an_ensemble, ("/absent", "--reward_model names it")),
     Case(
         "missing-second-reward-model",
         PPO,
         lambda root, work: ["--monitor", "second_reward_model"],
-        ("ckpts/second_reward_model", "--second_reward_model"),
+        ("ckpts/second_reward_model", "--out {root}/ckpts/second_reward_model", "--second_reward_model"),
     ),
     Case("missing-base", SFT, without("base"), ("/base", "`python -m tasks.scratch_model`", "--model")),
     Case("missing-critic", PPO, lambda root, work: ["--model.critic_path", f"{work}/no"], ("no", "model.critic_path")),

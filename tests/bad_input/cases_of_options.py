@@ -30,6 +30,8 @@ def finished_run(root: Path, work: Path) -> list[str]:
     return []
 
 
+WATCHED = ("--train.heldout_metric",)
+
 CASES = [
     Case(
         "unknown-config-key",
@@ -57,6 +59,17 @@ CASES = [
     Case(
         "nothing-to-stop-at", PPO, given("--on-overoptimization", "stop"), ("a score to watch", "--second_reward_model")
     ),
+    Case(
+        "nothing-to-go-back-to",
+        PPO,
+        given(*WATCHED, "metrics/rougeL", "--on-overoptimization", "stop", "--train.save_optimizer", "false"),
+        ("set train.save_optimizer to true",),
+    ),
+    Case(
+        "two-scores-to-watch", PPO, given(*WATCHED, "metrics/rougeL", "--monitor", "none"), ("contradict", "give one")
+    ),
+    Case("unknown-score-to-watch", PPO, given(*WATCHED, "metrics/rougel"), ("not measured", "mean 'metrics/rougeL'")),
+    Case("the-reward-to-watch", PPO, given(*WATCHED, "metrics/reward"), ("is the reward itself", "name a metric")),
     Case("no-gold-to-watch", PPO, given("--monitor", "gold"), ("--monitor gold", "tldr has no gold score")),
     Case("key-given-twice", SFT, config("seed: 1\nepochs: 1\nseed: 2\n"), ("mine.yaml, line 3", "already on line 1")),
     Case("tabs-in-a-config", SFT, config("model: x\n\tseed: 1\n"), ("mine.yaml, line 2", "indent with spaces")),

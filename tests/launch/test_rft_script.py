@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -12,6 +13,7 @@ from tiny_stage import REPO, run_plain
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import trlx_gptneo_rft_summarization as script
+import trlx_gptneo_text_summarization as ppo_script
 from reward_model.model import new_reward_model, new_reward_tokenizer
 from tasks.run_folder import RunFolder
 from trlx.utils.cli import parse_config
@@ -37,6 +39,7 @@ TINY = {
         "checkpoint_interval": 100,
         "resume_interval": 0,
         "tracker": None,
+        "heldout_metric": "metrics/rougeL",
     },
     "method": {
         "name": "RFTConfig",
@@ -67,6 +70,7 @@ def test_a_few_steps_leave_a_policy_where_others_look_for_it(ready: Path) -> Non
     folder = RunFolder.of(ready)
     assert "[rft] 6 prompts, 24 samples a round" in done.stdout
     assert f"the best policy by reward is in {folder.rft_policy}" in done.stdout
+    assert f"the best policy by metrics/rougeL is in {folder.ckpts}/rft/best_heldout_checkpoint/hf_model" in done.stdout
     AutoModelForCausalLM.from_pretrained(folder.rft_policy)
     assert AutoTokenizer.from_pretrained(folder.rft_policy).eos_token == "<|endoftext|>"
     last = folder.ckpts / "rft" / "checkpoint_3" / "hf_model"
@@ -96,6 +100,22 @@ def test_a_reward_model_that_failed_its_gate_is_refused(ready: Path) -> None:
     (folder / "gate.json").write_text(json.dumps(gate))
     with pytest.raises(UserError, match="failed its gate"):
         script.main(["--config", str(ready / "rft.yaml"), "--root", str(ready)])
+
+
+@pytest.mark.parametrize("script_of", [script, ppo_script])
+def test_nothing_is_removed_before_the_options_are_known_to_work(ready: Path, script_of: Any) -> None:
+    ckpts = RunFolder.of(ready).ckpts
+    ours = ckpts / "rft" if script_of is script else ckpts
+    kept = [ours / "best_checkpoint" / "hf_model", ours / "checkpoint_3"]
+    for folder in kept:
+        folder.mkdir(parents=True)
+    config = TINY if script_of is script else {"data": TINY["data"], "train": {"seq_length": 96}, "eval_limit": 3}
+    (ready / "some.yaml").write_text(yaml.safe_dump(config))
+    options = ["--config", str(ready / "some.yaml"), "--root", str(ready), "--overwrite", "--train_limit", "6"]
+    options += ["--train.heldout_metric", "metrics/rougeL", "--train.on_overoptimization", "stop"]
+    with pytest.raises(UserError, match=r"set train\.save_optimizer to true"):
+        script_of.main([*options, "--train.save_optimizer", "false"])
+    assert all(folder.is_dir() for folder in kept)
 
 
 @pytest.mark.parametrize("where", ["configs", "configs/tiny"])
