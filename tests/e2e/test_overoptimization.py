@@ -25,6 +25,7 @@ from tasks.run_folder import REPO, RunFolder
 pytestmark = pytest.mark.e2e
 
 SIZES = {"sft_train": 4000, "sft_valid": 16, "rm_posts": 500, "ppo_train": 600, "ppo_valid": 100, "test": 150}
+EXPORTS = ("hf_model", "best_heldout_checkpoint/hf_model")
 STEPS, INTERVAL, EVAL_POSTS = 64, 8, 100
 
 
@@ -98,6 +99,12 @@ def test_both_best_checkpoints_are_kept_and_differ_on_new_posts(
     one, other = (bench.measure(folder) for folder in folders)
     assert paired(one, other, "reward")["low"] > 0
     assert paired(one, other, "gold")["high"] < 0
+
+
+def test_the_trainer_ends_with_the_weights_it_went_back_to(policy: Path) -> None:
+    """`hf_model` is what the trainer holds after all; it must not be the policy that training stopped with."""
+    back, kept = (load_file(policy / name / "model.safetensors") for name in EXPORTS)
+    assert back.keys() == kept.keys() and all(back[name].equal(value) for name, value in kept.items())
 
 
 def test_a_finished_part_is_kept(study: StudyOptions, policy: Path, capsys: pytest.CaptureFixture[str]) -> None:
