@@ -234,7 +234,7 @@ def distance_table(runs: Sequence[RunResults], model: str, summed: bool) -> Tabl
         title=f"How far {label(model)} went, ROUGE, and lengths",
         header=["Run", *columns],
         rows=rows,
-        caption=f"ROUGE and tokens: {decoding(runs)} KL: nats a response{_kl_sampling(runs)}. {_INTERVALS}",
+        caption=f"{decoding(runs)} KL: nats a response{_kl_sampling(runs)}. {_INTERVALS}",
     )
 
 
