@@ -58,12 +58,18 @@ def accuracies(pairs: Sequence[PairText], right: Sequence[float]) -> dict[str, A
 def accuracy_by(pairs: Sequence[PairText], right: Sequence[float], column: str) -> dict[str, dict[str, Any]]:
     """Value of a column → its pairs, their accuracy and interval, in the order of the values; pairs without it do not
     count."""
+    groups = right_by(pairs, right, column)
+    return {value: {"pairs": len(hits), **_proportion("accuracy", hits)} for value, hits in groups.items()}
+
+
+def right_by(pairs: Sequence[PairText], right: Sequence[float], column: str) -> dict[str, list[float]]:
+    """Value of a column → which of its pairs are right, in the order of the values."""
     groups: dict[Any, list[float]] = defaultdict(list)
     for pair, hit in zip(pairs, right, strict=True):
         if isinstance(pair.extra.get(column), str | int | float):
             groups[pair.extra[column]].append(hit)
     ordered = sorted(groups, key=lambda value: (isinstance(value, str), value))
-    return {str(value): {"pairs": len(groups[value]), **_proportion("accuracy", groups[value])} for value in ordered}
+    return {str(value): groups[value] for value in ordered}
 
 
 def _proportion(name: str, hits: Sequence[float]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evaluation.statistics import Interval
-from reward_model.accuracy import GROUPS, accuracy_by, agreement, proportion_interval
+from reward_model.accuracy import GROUPS, agreement, proportion_interval, right_by
 from reward_model.by_post import difference_by_post, share_by_post
 from reward_model.calibration import Calibration, calibrate
 from reward_model.invariance import BATCH_SIZES, Invariance
@@ -111,7 +111,7 @@ def _accuracy(evidence: Evidence, limits: Thresholds) -> tuple[list[Check], dict
             {"from": one.low, "to": one.high, "pairs": len(one.right), "accuracy": _wilson(one.right)}
             for one in buckets
         ],
-        "by": {group: table for group in GROUPS if (table := accuracy_by(pairs, right, group))},
+        "by": {group: table for group in GROUPS if (table := _by(pairs, right, group))},
     }
     return checks, told
 
@@ -120,6 +120,11 @@ def _too_few_posts(posts: Sequence[str], limits: Thresholds) -> str:
     """Why pairs of these posts say too little, however many they are; empty where they do not."""
     count = len(set(posts))
     return "" if count >= limits.min_posts else f"of the {limits.min_posts} posts that are needed there are {count}"
+
+
+def _by(pairs: Sequence[PairText], right: Sequence[float], column: str) -> dict[str, dict[str, Any]]:
+    groups = right_by(pairs, right, column)
+    return {value: {"pairs": len(hits), "accuracy": _wilson(hits)} for value, hits in groups.items()}
 
 
 def _wilson(right: Sequence[float]) -> dict[str, Any]:

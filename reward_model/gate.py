@@ -5,8 +5,9 @@
 
 Accuracy (overall, by length difference, by batch, confidence and annotator), calibration, baselines of length alone,
 Stiennon's stress edits, invariance to padding and batch size, posts that were trained on. What there is too little data
-for is not judged, and says so. The verdict is printed and lies in `gate.json` beside the model. Exit code 0 for PASS,
-1 for FAIL, 2 for bad input. Left out: whether people agree with PPO's summaries; a gate sees the reward model alone.
+for is not judged, and says so. The verdict is printed and lies in `gate.json` beside the model; that of a model on the
+hub is printed alone. Exit code 0 for PASS, 1 for FAIL, 2 for bad input. Left out: whether people agree with PPO's
+summaries; a gate sees the reward model alone.
 """
 
 from __future__ import annotations
@@ -21,10 +22,9 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text as Words
 
 from reward_model.checks import Evidence, run_checks
+from reward_model.gate_console import print_checks, print_groups
 from reward_model.invariance import Invariance, Text, invariance
 from reward_model.pairs import PairText
 from reward_model.provenance import shared_posts
@@ -40,6 +40,7 @@ from tasks.text import response_text, split_prompt, title_of, truncate_prompt
 from trlx.utils.cli import parse_config
 from trlx.utils.errors import UserError, run_main
 from trlx.utils.files import write_json
+from trlx.utils.pretrained import is_hub_id
 from trlx.utils.ranges import AT_LEAST_1, require_ranges
 from trlx.utils.strict import build, check
 from trlx.utils.yaml_file import read_yaml
@@ -55,7 +56,7 @@ class GateOptions:
 
     Args:
         root: the run's root folder; `{root}` in a path means it.
-        reward_model: the folder of the model; null for the run's own.
+        reward_model: the folder of the model, or a hub id, whose verdict is not kept; null for the run's own.
         task: how rows of data are read; see `tasks/`.
         data: test pairs: hub id, local folder (or folder/prefix), or JSONL, JSON, CSV or Parquet files (also .gz).
         columns: where the pairs call a column otherwise: our name → theirs.
@@ -96,23 +97,37 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = parse_config(GateOptions, "Release gate of a reward model.", given, default)
     require_ranges(options, _RANGES)
     require_thresholds(options.thresholds)
-    checks = judge_model(fill_places(options, options.root))
-    print_checks(checks, Console())
-    passed = decide(checks)
-    print("\n".join(verdict_lines(passed, checks)))
+    judged = judge_model(fill_places(options, options.root))
+    print_groups(judged.told["accuracy"].get("by", {}), Console())
+    print_checks(judged.checks, Console())
+    passed = decide(judged.checks)
+    print("\n".join(verdict_lines(passed, judged.checks)))
+    if judged.path is None:
+        print(f"{options.reward_model} is on the hub: this is not kept. Download it for a {GATE_FILE} in its folder.")
     if not passed:
         sys.exit(FAILED)
 
 
-def judge_model(options: GateOptions) -> list[Check]:
+@dataclass(frozen=True)
+class Judged:
+    """What the gate found.
+
+    Args:
+        told: `reward_model.checks.SECTIONS`. path: of the `gate.json` that was written, or None.
+    """
+
+    checks: list[Check]
+    told: dict[str, Any]
+    path: Path | None
+
+
+def judge_model(options: GateOptions) -> Judged:
     """Judge the model of a run on the data that the options name, and write its `gate.json`.
 
     Raises: UserError for a model or data that cannot be read.
     """
     run = RunFolder.of(options.root)
-    folder = Path(options.reward_model).resolve() if options.reward_model else run.reward_model
-    if not (folder / "config.json").is_file():
-        raise UserError(f"{folder}: no reward model there: train one first, or name its folder with --reward_model")
+    folder = find_model(options.reward_model, run)
     pairs, references = load_texts(options)
     scorer = RewardScorer.load(
         folder,
@@ -127,6 +142,16 @@ def judge_model(options: GateOptions) -> list[Check]:
     evidence = gather_evidence(folder, scorer, pairs, chosen, rejected, stress)
     data = data_facts(run, options.data, options.split, options.references, options.references_split)
     return judge(folder, evidence, options.thresholds, data)
+
+
+def find_model(named: str | None, run: RunFolder) -> Path | str:
+    """The folder of the model to judge, or its hub id. Raises: UserError where no model is."""
+    folder = Path(named).resolve() if named else run.reward_model
+    if named and not folder.exists() and is_hub_id(named):
+        return named
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{folder}: no reward model there: train one first, or name its folder with --reward_model")
+    return folder
 
 
 def load_texts(options: GateOptions) -> tuple[list[Pair], list[Text]]:
@@ -181,14 +206,15 @@ def _reference_post(prompt: str, summary: str) -> ReferencePost:
 
 
 def gather_evidence(
-    folder: Path,
+    folder: Path | str,
     scorer: RewardScorer,
     pairs: Sequence[PairText],
     chosen: Sequence[float],
     rejected: Sequence[float],
     stress: Mapping[str, Sequence[float]],
 ) -> Evidence:
-    """What is known of the model in a folder: the scores and outcomes given, its invariance, and what it trained on."""
+    """What is known of the model in a folder or on the hub: the scores and outcomes given, its invariance, and what it
+    trained on."""
     prompts = {pair.prompt for pair in pairs}
     known = shared_posts(folder, prompts)
     return Evidence(
@@ -212,16 +238,19 @@ def measure_invariance(scorer: RewardScorer, texts: Sequence[Text]) -> Invarianc
     return invariance(score_in_batches, texts)
 
 
-def judge(folder: Path, evidence: Evidence, thresholds: Thresholds, data: Mapping[str, Any]) -> list[Check]:
+def judge(folder: Path | str, evidence: Evidence, thresholds: Thresholds, data: Mapping[str, Any]) -> Judged:
     """Hold the evidence against the thresholds and write `gate.json`. One process only.
 
     Args:
+        folder: of the model; beside a hub id, which is text, nothing can be written.
         data: what to say of where the texts came from.
     """
     checks, told = run_checks(evidence, thresholds)
     facts = {"data": {**data, "n": len(evidence.pairs)}, "thresholds": dataclasses.asdict(thresholds)}
-    write_json(folder / GATE_FILE, gate_content(folder, checks, **told, **facts))
-    return checks
+    path = folder / GATE_FILE if isinstance(folder, Path) else None
+    if path is not None:
+        write_json(path, gate_content(path.parent, checks, **told, **facts))
+    return Judged(checks, told, path)
 
 
 def read_thresholds(path: str) -> Thresholds:
@@ -239,27 +268,6 @@ def read_thresholds(path: str) -> Thresholds:
     except UserError as error:
         raise file.refusal(error) from error
     return thresholds
-
-
-def print_checks(checks: Sequence[Check], console: Console) -> None:
-    """A table of the checks to the terminal, and below it why some were not judged."""
-    table = Table(
-        title=Words("Reward model gate"),
-        caption=Words("On so many pairs, posts or texts; brackets: 95% intervals over posts."),
-    )
-    table.add_column(Words("Check"), overflow="fold")
-    table.add_column(Words("Measured"), justify="right")
-    table.add_column(Words("Must be"), justify="right")
-    table.add_column(Words("Verdict"))
-    for one in checks:
-        status = Words(one.status, style={"pass": "green", "fail": "bold red", "not judged": "yellow"}[one.status])
-        value, _, interval = one.measured.partition(" ")
-        measured = "\n".join(filter(None, (f"{value} on {one.n}", interval)))
-        table.add_row(Words(one.name), Words(measured), Words(one.wanted), status)
-    console.print(table)
-    for one in checks:
-        if one.status == "not judged":
-            console.print(Words(f"{one.name} is not judged: {one.why}"))
 
 
 if __name__ == "__main__":

@@ -217,7 +217,7 @@ def run_gate(
         evidence = gather_evidence(stage.out, scorer, test, chosen, rejected, stress)
         run, source = RunFolder.of(options.root), options.test_data or options.data
         facts = data_facts(run, source, options.test_split, options.references, options.references_split)
-        checks = judge(stage.out, evidence, thresholds, facts)
+        checks = judge(stage.out, evidence, thresholds, facts).checks
         for line in verdict_lines(decide(checks), checks):
             stage.say(line)
 

@@ -202,6 +202,7 @@ def test_what_is_told_is_plain_json() -> None:
     assert set(told) == set(SECTIONS)
     assert told["accuracy"]["accuracy"]["mean"] == 1.0 and set(told["accuracy"]["by"]) == {"batch"}
     assert {name: row["pairs"] for name, row in told["accuracy"]["by"]["batch"].items()} == {"b0": 200, "b1": 200}
+    assert set(told["accuracy"]["by"]["batch"]["b0"]["accuracy"]) == {"mean", "low", "high", "n"}
     buckets = told["accuracy"]["by_length_difference"]
     assert sum(one["pairs"] for one in buckets) == 400 and buckets[0]["from"] < 0 < buckets[-1]["to"]
     assert told["baselines"]["longer_wins"]["mean"] == pytest.approx(0.75, abs=0.05)

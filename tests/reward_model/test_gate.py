@@ -2,14 +2,18 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from rich.console import Console
 from tiny_stage import REPO, pairs, posts, tiny_base, write_rows
 
 from reward_model.gate import GateOptions, main, read_thresholds
+from reward_model.gate_console import print_groups
 from reward_model.model import new_reward_model, new_reward_tokenizer
 from reward_model.provenance import write_training_posts
+from reward_model.scorer import RewardScorer
 from reward_model.thresholds import Thresholds
 from reward_model.verdict import read_gate, read_verdict
 from trlx.utils.errors import UserError, run_main
@@ -140,6 +144,34 @@ def test_bad_input_exits_2_in_one_line(
         run_main(lambda: main(options(run, *more)))
     error = capsys.readouterr().err
     assert stopped.value.code == 2 and said in error and len(error.strip().splitlines()) == 1
+
+
+def test_a_model_on_the_hub_is_judged_and_nothing_is_kept(
+    run: Path, easy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    load, asked = RewardScorer.load, []
+
+    def stand_in(path: object, *more: object, **options: Any) -> RewardScorer:
+        asked.append(path)
+        return load(run / "ckpts" / "reward_model", *more, **options)
+
+    monkeypatch.setattr(RewardScorer, "load", stand_in)
+    monkeypatch.chdir(tmp_path)
+    main(options(run, f"--config={easy}", "--reward_model=someone/judge"))
+    said = capsys.readouterr().out
+    assert asked == ["someone/judge"] and list(tmp_path.iterdir()) == []
+    assert "reward model gate: PASS" in said and "someone/judge is on the hub: this is not kept" in said
+
+
+def test_groups_are_shown_up_to_sixteen(capsys: pytest.CaptureFixture[str]) -> None:
+    interval = {"mean": 0.75, "low": 0.6, "high": 0.86, "n": 40}
+    batches = {f"b{number:02}": {"pairs": 1040, "accuracy": interval} for number in range(18)}
+    print_groups({"batch": batches, "confidence": {"-9": {"pairs": 3, "accuracy": interval}}}, Console(width=100))
+    said = capsys.readouterr().out
+    assert "Accuracy by batch" in said and "b15" in said and "b16" not in said and "2 more in gate.json" in said
+    assert "Accuracy by confidence" in said and "0.750 [0.600, 0.860]" in said and "1,040" in said
+    print_groups({}, Console())
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize("name", ["reward_gate.yaml", "tiny/reward_gate.yaml"])

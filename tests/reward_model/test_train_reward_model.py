@@ -87,9 +87,9 @@ def test_the_gate_judges_the_model_that_was_written(root: Path, capsys: pytest.C
             thresholds=read_thresholds(str(easy)),
         )
     )
-    assert [(check.name, check.status) for check in by_hand] == [(c.name, c.status) for c in gate["checks"]]
-    assert [check.value for check in by_hand] == pytest.approx([c.value for c in gate["checks"]], abs=1e-5)
-    easy.write_text("thresholds: {min_pairs: 5, accuracy: 0.9, trained_on: 0.0}\n")
+    assert [(check.name, check.status) for check in by_hand.checks] == [(c.name, c.status) for c in gate["checks"]]
+    assert [check.value for check in by_hand.checks] == pytest.approx([c.value for c in gate["checks"]], abs=1e-5)
+    easy.write_text("thresholds: {min_pairs: 5, min_posts: 5, accuracy: 0.9, trained_on: 0.0}\n")
     train_pairs = f"--test_data={root}/data/comparisons_train.jsonl"
     main(options(root, f"--gate={easy}", "--overwrite", train_pairs))
     assert "  fails: trained_on 1.000" in capsys.readouterr().out  # judged on what it was trained on
