@@ -66,7 +66,8 @@ def policy(study: StudyOptions) -> Path:
     """The folder of a PPO run that may stop itself."""
     folder = study.folder / "ppo"
     options = ppo_options(study.run.biased_reward_model, 1, STEPS, INTERVAL, EVAL_POSTS)
-    ppo_once(study, folder, [*options, "--on_overoptimization", "stop"])
+    judge, saved = study.run.biased_reward_model, ["best_checkpoint", "best_heldout_checkpoint"]
+    ppo_once(study, folder, [*options, "--on_overoptimization", "stop"], [judge], saved)
     return folder
 
 
