@@ -1,12 +1,14 @@
 """Careful rewards under pressure: what an ensemble, a length penalty and a held-out checkpoint each do.
 
     python -m launch.study conservative --root runs/demo
+    python -m launch.study conservative --root runs/demo --length_bias 0         from honest labels
 
 Trains k reward models that differ in their seed alone (new head, order of the pairs) on few pairs, so that there is
-something to find in them, and a policy without a KL penalty for each way to use them. The same policy is judged twice
-for the last way: the single model's best held-out checkpoint. Rewards are compared by the first member's score, which
-all ways share, whatever each was trained on. Writes `study.json` and `study.md` into `<root>/study/conservative`. Left
-out: several seeds of each policy.
+something to find in them, and on labels of which a share prefers the longer summary; and a policy without a KL penalty
+for each way to use them. The same policy is judged twice for the last way: the single model's best held-out checkpoint.
+Rewards are compared by the first member's score, which all ways share, whatever each was trained on. Writes
+`study.json` and `study.md` into `<root>/study/conservative`, or `conservative_honest` where the labels are as they
+were. Left out: several seeds of each policy.
 """
 
 from __future__ import annotations
@@ -19,19 +21,20 @@ from typing import Any
 from rich.console import Console
 
 from evaluation.table import Table
-from launch.study.overoptimization import paired, ppo_options, shown
+from launch.study.overoptimization import BIASED, make_biased_labels, paired, ppo_options, shown
 from launch.study.parts import StudyOptions, hub_off, once, ppo_once, require_finished, reward_model_once
 from launch.study.scores import Bench
 from tasks.run_folder import REPO, RunFolder
 from trlx.utils.cli import parse_config
 from trlx.utils.files import write_json, write_text
-from trlx.utils.ranges import AT_LEAST_0, AT_LEAST_1, NOT_NEGATIVE, Range, require_ranges
+from trlx.utils.ranges import AT_LEAST_0, AT_LEAST_1, NOT_NEGATIVE, SHARE, Range, require_ranges
 
 RANGES = {
     **dict.fromkeys(("steps", "eval_interval", "eval_posts", "posts", "pairs", "reward_steps"), AT_LEAST_1),
     **dict.fromkeys(("kl_posts", "length_free", "seed"), AT_LEAST_0),
     **dict.fromkeys(("length_penalty", "std_weight"), NOT_NEGATIVE),
     "members": Range("2 or more", 2),
+    "length_bias": SHARE,
 }
 
 
@@ -41,6 +44,7 @@ class ConservativeOptions:
 
     Args:
         root: a finished run of the miniature; everything is written below it.
+        length_bias: share of the labels that prefer the longer summary.
         members: reward models in the ensembles.
         pairs: preference pairs each is trained on.
         reward_steps: optimizer steps of each.
@@ -56,6 +60,7 @@ class ConservativeOptions:
     """
 
     root: str = str(REPO / "runs" / "demo")
+    length_bias: float = 0.6
     members: int = 3
     pairs: int = 400
     reward_steps: int = 80
@@ -77,7 +82,8 @@ def main(argv: list[str] | None = None) -> None:
     hub_off()
     run = RunFolder.of(options.root)
     require_finished(run)
-    study = StudyOptions(run, run.study("conservative"), options.posts, options.kl_posts)
+    name = "conservative" if options.length_bias else "conservative_honest"
+    study = StudyOptions(run, run.study(name), options.posts, options.kl_posts)
     members = make_members(study, options)
     bench = Bench(study, {"reward": members[0]})
     scores = {"SFT": judge(bench, study.folder / "sft.json", "SFT", run.sft)}
@@ -94,11 +100,17 @@ def main(argv: list[str] | None = None) -> None:
 
 def make_members(study: StudyOptions, options: ConservativeOptions) -> list[Path]:
     """Folders of the reward models, trained unless they are there."""
+    if options.length_bias:
+        make_biased_labels(study, options.length_bias)
     folders = [study.folder / f"reward_model_{number}" for number in range(1, options.members + 1)]
     small = ["--train_limit", str(options.pairs), "--max_steps", str(options.reward_steps)]
     small += ["--eval_steps", str(options.reward_steps), "--batch_size", "8"]
     for number, folder in enumerate(folders, start=1):
-        reward_model_once(study, "reward_model", folder, [*small, "--seed", str(number)])
+        seed = [*small, "--seed", str(number)]
+        if options.length_bias:
+            reward_model_once(study, "biased_reward_model", folder, seed, pairs=BIASED)
+        else:
+            reward_model_once(study, "reward_model", folder, seed)
     return folders
 
 
@@ -146,7 +158,8 @@ def ways_table(scores: Mapping[str, Mapping[str, Any]], options: Mapping[str, An
         ["Reward trained on", "Score of member 1", "Gold", "Gold − one reward model", "Tokens", "KL, nats"],
         rows,
         f"Greedy summaries of {options['posts']} test posts after {options['steps']} steps of PPO without a KL "
-        f"penalty, seed {options['seed']}; reward models of {options['pairs']} pairs that differ in their seed. "
+        f"penalty, seed {options['seed']}; reward models of {options['pairs']} pairs that differ in their seed, "
+        f"{options['length_bias']:.0%} of whose labels prefer the longer summary. "
         "Brackets: 95% bootstrap intervals over posts, of paired differences in the third column; another seed of PPO "
         "would move them further.",
     )

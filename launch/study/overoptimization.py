@@ -98,10 +98,15 @@ def parse_seeds(text: str) -> list[int]:
 
 def make_biased_reward_model(study: StudyOptions, length_bias: float) -> None:
     """Labels and reward model, unless they are there."""
+    make_biased_labels(study, length_bias)
+    reward_model_once(study, "biased_reward_model", study.run.biased_reward_model, pairs=BIASED)
+
+
+def make_biased_labels(study: StudyOptions, length_bias: float) -> None:
+    """The run's own pairs with labels of which a share prefers the longer summary, unless they are there."""
     relabel = ["relabel", "--length_bias", str(length_bias), "--overwrite", "true"]
     reads, writes = ([f"{pairs}_{split}.jsonl" for split in ("train", "valid1")] for pairs in ("comparisons", BIASED))
     miniature_once(study, f"labels.{NOTE}", relabel, reads, writes)
-    reward_model_once(study, "biased_reward_model", study.run.biased_reward_model, pairs=BIASED)
 
 
 def ppo_options(reward_model: Path, seed: int, steps: int, eval_interval: int, eval_posts: int) -> list[str]:
