@@ -145,24 +145,7 @@ def read_gate(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
     checks = _checks(path, content)
     if (content["verdict"] == "PASS") != decide(checks):
         raise UserError(f"{path}: says {content['verdict']}, which its checks do not bear out: {REMEDY}")
-    return {**content, "checks": checks, **_with_flat_groups(content)}
-
-
-def _with_flat_groups(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The section `accuracy` with its groups as `results.json` has them (accuracy, accuracy_interval_95), in which
-    form older files hold them and readers show both."""
-    accuracy = content.get("accuracy")
-    if not isinstance(accuracy, dict) or not isinstance(accuracy.get("by"), dict):
-        return {}
-
-    def flat(row: Any) -> Any:
-        found = row.get("accuracy") if isinstance(row, dict) else None
-        if not isinstance(found, dict):
-            return row
-        return {**row, "accuracy": found["mean"], "accuracy_interval_95": [found["low"], found["high"]]}
-
-    groups = {group: {value: flat(row) for value, row in rows.items()} for group, rows in accuracy["by"].items()}
-    return {"accuracy": {**accuracy, "by": groups}}
+    return {**content, "checks": checks}
 
 
 def _checks(path: Path, content: Mapping[str, Any]) -> list[Check]:

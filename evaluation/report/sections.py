@@ -13,7 +13,8 @@ from evaluation.gao import Fit, Refusal
 from evaluation.report.data import STAGE_NAMES, Section
 from evaluation.report.figures.plots import all_plots
 from evaluation.report.sources import EVALUATE, FRONTIER, GATE, Found
-from evaluation.table import Table
+from evaluation.statistics import Interval
+from evaluation.table import Table, number
 from reward_model.verdict import verdict_lines
 from trlx.utils.strict import build
 
@@ -99,17 +100,13 @@ def gate_tables(name: str, gate: Mapping[str, Any]) -> list[Table]:
         title=f"{name}: accuracy by group",
         header=["Group", "Value", "Accuracy", "Pairs"],
         rows=[
-            [group, value, _with_interval(one["accuracy"], one["accuracy_interval_95"]), f"{one['pairs']:,}"]
+            [group, value, number(Interval(**one["accuracy"])), f"{one['pairs']:,}"]
             for group, values in by.items()
             for value, one in values.items()
         ],
         caption="Test pairs. Brackets: 95% interval (Wilson).",
     )
     return [table for table in (checks, groups) if table.rows]
-
-
-def _with_interval(value: float, interval: list[float]) -> str:
-    return f"{value:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"
 
 
 def _frontier_tables(found: Found) -> list[Table]:

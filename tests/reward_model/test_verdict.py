@@ -110,14 +110,6 @@ def test_a_broken_file_is_a_line_with_file_and_remedy(folder: Path, content: byt
         read_verdict(folder)
 
 
-def test_groups_are_read_in_one_form_whatever_the_file_has(folder: Path) -> None:
-    old = {"pairs": 40, "accuracy": 0.75, "accuracy_interval_95": [0.6, 0.86]}
-    new = {"pairs": 40, "accuracy": {"mean": 0.75, "low": 0.6, "high": 0.86, "n": 40}}
-    write_json(folder / "gate.json", gate_content(folder, [GOOD], accuracy={"by": {"batch": {"a": old, "b": new}}}))
-    content = read_gate(folder)
-    assert content is not None and content["accuracy"]["by"] == {"batch": {"a": old, "b": old}}
-
-
 def test_values_of_a_file_are_plain_json(folder: Path) -> None:
     text = json.dumps(gate_content(folder, [UNKNOWN]), allow_nan=False)
     assert json.loads(text)["checks"][0]["value"] is None

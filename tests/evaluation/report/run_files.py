@@ -69,7 +69,7 @@ def gate(folder: Path) -> dict[str, Any]:
                 {"from": -9, "to": -1, "pairs": 20, "accuracy": interval(0.6)},
                 {"from": 0, "to": 12, "pairs": 20, "accuracy": interval(0.9)},
             ],
-            "by": {"batch": {"b7": {"pairs": 40, "accuracy": 0.75, "accuracy_interval_95": [0.6, 0.86]}}},
+            "by": {"batch": {"b7": {"pairs": 40, "accuracy": {"mean": 0.75, "low": 0.6, "high": 0.86, "n": 40}}}},
         },
         "calibration": {
             "ece": 0.2,
