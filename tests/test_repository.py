@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from evaluation.frontier import FrontierOptions
+from evaluation.frontier_options import FrontierOptions
 from reward_model.gate import GateOptions
 from reward_model.train_reward_model_gptneo import RewardOptions
 from sft.train_gptneo_summarize import SftOptions

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from jsonargparse import ArgumentParser
 
-from evaluation.frontier import FrontierOptions
+from evaluation.frontier_options import FrontierOptions
 from evaluation.report.write import ReportOptions
 from evaluation.seeds import SeedsOptions
 from evaluation.show_samples import SamplesOptions
