@@ -14,22 +14,14 @@ in `<root>/ckpts/rft/best_heldout_checkpoint`, logs in `<root>/ckpts/rft/logs`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
-import trlx
-from evaluation.policies import require_model
-from launch.policy_monitor import MonitoredOptions, choose_monitor, policy_metrics
-from launch.policy_outputs import claim_outputs, finish
-from launch.policy_reward import policy_reward, require_reward_models, reward_device, say_verdicts
-from launch.policy_stage import as_prompt, check_options, check_policy, load_prompts
+from launch.policy_monitor import MonitoredOptions
+from launch.policy_training import train_policy
 from launch.stage import ranks
-from tasks.run_folder import MAKERS, fill_places
+from tasks.run_folder import fill_places
 from trlx.data.configs import SchedulerConfig, TrainConfig
-from trlx.data.limits import require_limits
 from trlx.data.rft_config import RFTConfig
-from trlx.trainer.accelerate_base_trainer import AccelerateRLTrainer
 from trlx.utils.cli import parse_config
-from trlx.utils.distributed import from_main_rank, is_main_rank
 from trlx.utils.errors import run_main
 
 
@@ -79,44 +71,7 @@ def main(argv: list[str] | None = None) -> None:
     """Parse the command line and train."""
     options = parse_config(RFTOptions, "Fine-tuning of a summarizer on the best of its own samples.", argv)
     with ranks():
-        run(fill_places(options, options.root))
-
-
-def run(options: RFTOptions) -> AccelerateRLTrainer:
-    """Run the stage; call on every rank."""
-    require_model("SFT", str(options.model.model_path), f"`{MAKERS['ckpts', 'sft']}` with the same --root makes it")
-    reward_models = require_reward_models(options, options.root)
-    config = options.engine_config()
-    check_options(options, config)
-    tokenizer = check_policy(config)
-    from_main_rank(lambda: say_verdicts("rft", reward_models, options.accept_failing_reward_model))
-    train_posts, valid_posts = load_prompts("rft", options, config, tokenizer)
-    reward = policy_reward(options, reward_models, config.train.seq_length)
-    metrics = policy_metrics("rft", options, reward_models, valid_posts, tokenizer, config.train.seq_length)
-    watching = choose_monitor(options, metrics, config.train)
-    require_limits(config)  # once more, now that it is known what is watched and before anything is removed
-    config.train.resume_from_checkpoint = from_main_rank(
-        lambda: claim_outputs("rft", config, options.overwrite, options.resume)
-    )
-    samples = len(train_posts) * options.method.n_generations_per_prompt
-    on = reward_device(options.reward_device)
-    say(f"{len(train_posts)} prompts, {samples} samples a round; reward model on {on}; {watching}")
-    trainer: Any = trlx.train(
-        reward_fn=reward,
-        metric_fn=metrics,
-        prompts=[as_prompt(post) for post in train_posts],
-        eval_prompts=[as_prompt(post) for post in valid_posts],
-        config=config,
-    )
-    for line in finish(trainer, config.train):
-        say(line)
-    return trainer
-
-
-def say(message: str) -> None:
-    """Print one line on the main rank."""
-    if is_main_rank():
-        print(f"[rft] {message}", flush=True)
+        train_policy("rft", fill_places(options, options.root))
 
 
 if __name__ == "__main__":

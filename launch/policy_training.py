@@ -1,0 +1,58 @@
+"""A stage that trains a policy against a reward, from options to last line; PPO and RFT differ in `method` alone.
+
+What may be refused is refused before anything is removed or written.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import trlx
+from evaluation.policies import require_model
+from launch.policy_monitor import MonitoredOptions, choose_monitor, policy_metrics
+from launch.policy_outputs import claim_outputs, finish
+from launch.policy_reward import policy_reward, require_reward_models, reward_device, say_verdicts
+from launch.policy_stage import as_prompt, check_options, check_policy, load_prompts
+from tasks.run_folder import MAKERS
+from trlx.data.limits import require_limits
+from trlx.trainer.accelerate_base_trainer import AccelerateRLTrainer
+from trlx.utils.distributed import from_main_rank, is_main_rank
+
+
+def train_policy(stage: str, options: MonitoredOptions) -> AccelerateRLTrainer:
+    """Run the stage; call on every rank, within `launch.stage.ranks`.
+
+    Args:
+        stage: its name, to begin lines on the console with. options: with a `method`, places filled.
+    """
+    require_model("SFT", str(options.model.model_path), f"`{MAKERS['ckpts', 'sft']}` with the same --root makes it")
+    reward_models = require_reward_models(options, options.root)
+    config = options.engine_config()
+    check_options(options, config)
+    tokenizer = check_policy(config)
+    from_main_rank(lambda: say_verdicts(stage, reward_models, options.accept_failing_reward_model))
+    train_posts, valid_posts = load_prompts(stage, options, config, tokenizer)
+    reward = policy_reward(options, reward_models, config.train.seq_length)
+    metrics = policy_metrics(stage, options, reward_models, valid_posts, tokenizer, config.train.seq_length)
+    watching = choose_monitor(options, metrics, config.train)
+    require_limits(config)  # once more, now that it is known what is watched
+    config.train.resume_from_checkpoint = from_main_rank(
+        lambda: claim_outputs(stage, config, options.overwrite, options.resume)
+    )
+    prompts = f"{len(train_posts)} prompts, {len(valid_posts)} to evaluate on"
+    _say(stage, f"{prompts}; reward model on {reward_device(options.reward_device)}; {watching}")
+    trainer: Any = trlx.train(
+        reward_fn=reward,
+        metric_fn=metrics,
+        prompts=[as_prompt(post) for post in train_posts],
+        eval_prompts=[as_prompt(post) for post in valid_posts],
+        config=config,
+    )
+    for line in finish(trainer, config.train):
+        _say(stage, line)
+    return trainer
+
+
+def _say(stage: str, message: str) -> None:
+    if is_main_rank():
+        print(f"[{stage}] {message}", flush=True)
