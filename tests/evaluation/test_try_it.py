@@ -250,7 +250,7 @@ def test_a_missing_model_and_what_makes_it(
 def test_more_than_the_models_can_read(run_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO("a post"))
     with pytest.raises(UserError, match=r"--max_prompt_tokens \+ --max_new_tokens is 550 but the model has 256"):
-        main(["--root", str(run_root)])
+        main(["--root", str(run_root), "--max_prompt_tokens", "500", "--max_new_tokens", "50"])
 
 
 def test_at_a_terminal(run_root: Path) -> None:
