@@ -25,7 +25,7 @@ $(OPS): $(STAMP)
 
 setup: $(OPS)  ## make .venv, install requirements.txt, compile DeepSpeed's communication op
 
-demo: setup  ## the whole pipeline in miniature: SFT, reward model, PPO, evaluation (about 8 minutes, 2 cores)
+demo: setup  ## the whole pipeline in miniature: SFT, reward model, PPO, evaluation, report (about 10 minutes, 2 cores)
 	@$(PY) -m launch.demo --overwrite
 
 report: setup  ## the page that shows a finished run: make report ROOT=runs/demo

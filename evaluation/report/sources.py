@@ -192,7 +192,8 @@ def _find_gates(found: Found) -> None:
     # The gate's own place-holder: a path of ours would hold only where it was written.
     named = f"--reward_model {{root}}/{found.name(second)}"
     places = {"reward_model": (found.folder.reward_model, GATE)}
-    if second.is_dir():
+    # It only judges; who trained it without a gate misses none.
+    if second.is_dir() and ((second / GATE_FILE).exists() or not _was_told_no_gate(second)):
         places["second_reward_model"] = (
             second,
             f"`python -m reward_model.gate {named}` with the same --root writes it",
