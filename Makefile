@@ -31,11 +31,11 @@ demo: setup  ## the whole pipeline in miniature: SFT, reward model, PPO, evaluat
 report: setup  ## the page that shows a finished run: make report ROOT=runs/demo
 	@$(PY) -m evaluation report --root $(ROOT)
 
-test: setup  ## every test, fast ones first (under 20 minutes on 2 cores)
-	@$(PY) -m pytest -q
+test: test-fast  ## every test, fast ones first (about a quarter of an hour on 2 cores)
+	@$(PY) -m pytest -q -m e2e
 
 test-fast: setup  ## all tests but the end-to-end ones
-	@$(PY) -m pytest -q -m "not e2e"
+	@$(PY) -m pytest -q -n 2 --dist loadfile -m "not e2e"
 
 lint: setup  ## ruff, mypy and the import rules
 	@$(PY) -m ruff check --no-cache .

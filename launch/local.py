@@ -7,6 +7,7 @@ With a C++ compiler and DeepSpeed, SFT and the reward model run under the `deeps
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -54,10 +55,22 @@ def without_deepspeed() -> str:
 
 
 def free_port() -> int:
-    """A port on loopback that nobody listens on, so that two runs on one machine do not meet."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port on loopback that nobody listens on, so that two runs on one machine do not meet.
+
+    Below the range that systems hand out for outgoing connections (Linux: from 32768), lest one be taken by such a
+    connection before the launcher gets there.
+
+    Raises: UserError where none of many is free.
+    """
+    for _ in range(100):
+        port = random.SystemRandom().randint(20000, 32000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise UserError("no free port between 20000 and 32000 on 127.0.0.1: end what listens there")
 
 
 def python_command(module_or_script: Sequence[str]) -> list[str]:

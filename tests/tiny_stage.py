@@ -15,6 +15,8 @@ import torch
 from tokenizers import ByteLevelBPETokenizer
 from transformers import GPTNeoConfig, GPTNeoForCausalLM, PreTrainedTokenizerFast
 
+from launch.local import free_port
+
 REPO = Path(__file__).resolve().parents[1]
 END = "<|endoftext|>"
 WHO = ["my sister", "my boss", "my cat", "our neighbour", "a friend"]
@@ -104,7 +106,6 @@ def run_plain(script: str, *options: str, ranks: int, timeout: float = 300) -> s
 def run_two_ranks(script: str, *options: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
     """A script under DeepSpeed's launcher, two processes on the CPU."""
     launcher = str(Path(sys.executable).with_name("deepspeed"))
-    port = str(random.SystemRandom().randint(20000, 60000))
-    command = [launcher, "--num_accelerators", "2", "--master_port", port, str(REPO / script), *options]
+    command = [launcher, "--num_accelerators", "2", "--master_port", str(free_port()), str(REPO / script), *options]
     env = environment(DS_ACCELERATOR="cpu", PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     return subprocess.run(command, capture_output=True, text=True, env=env, timeout=timeout, check=False)

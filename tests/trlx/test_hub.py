@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 from huggingface_hub import constants
 
+from launch.local import free_port
 from trlx.utils import hub
 
 
@@ -24,11 +25,6 @@ def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        return int(closed.getsockname()[1])
 
 
 def test_a_host_that_answers_and_one_that_does_not(server: int) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import random
 import subprocess
 import sys
 import time
@@ -11,6 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
+
+from launch.local import free_port
 
 HERE = Path(__file__).resolve().parent
 REPO = HERE.parents[1]
@@ -32,7 +33,6 @@ def launch(wrapper: str, mode: str, output: Path, tokenizer: str, timeout: float
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     command = [sys.executable, "-W", "ignore"]
     if wrapper != "none":
-        port = str(random.SystemRandom().randint(20000, 60000))
         config = output.with_suffix(".yaml")
         settings = (REPO / "configs" / "tiny" / "accelerate.yaml").read_text()
         if wrapper == "ddp":
@@ -45,7 +45,7 @@ def launch(wrapper: str, mode: str, output: Path, tokenizer: str, timeout: float
         output.parent.mkdir(parents=True, exist_ok=True)
         config.write_text(settings)
         command += ["-m", "accelerate.commands.launch", "--config_file", str(config), "--num_processes", "2"]
-        command += ["--main_process_port", port]
+        command += ["--main_process_port", str(free_port())]
     command += [str(HERE / "two_ranks_worker.py"), mode, str(output), tokenizer]
     return subprocess.run(
         command, capture_output=True, text=True, env=environment, timeout=timeout, check=False, cwd=REPO
