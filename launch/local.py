@@ -1,7 +1,8 @@
-"""How a stage is started on this machine: the command line and environment of each, with and without DeepSpeed.
+"""How a stage is started: the command line and environment of each, on this machine or as one of several.
 
 With a C++ compiler and DeepSpeed, SFT and the reward model run under the `deepspeed` launcher and PPO under
-`accelerate launch`; without, the same scripts run as one plain process, and that is said. Left out: several machines.
+`accelerate launch`; without, the same scripts run as one plain process, and that is said. Where there are several
+machines these are the commands that each of them runs; who runs them there is `launch.pipeline`'s business.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import os
 import random
 import shutil
 import socket
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,8 +19,24 @@ from pathlib import Path
 
 import torch
 
+from launch.running import run_stage
 from tasks.run_folder import REPO
 from trlx.utils.errors import UserError
+
+__all__ = [
+    "ALONE",
+    "Machine",
+    "Node",
+    "free_port",
+    "look_around",
+    "ppo_command",
+    "python_command",
+    "remove_stale_locks",
+    "run_stage",
+    "stage_environment",
+    "trainer_command",
+    "without_deepspeed",
+]
 
 COMPILERS = ("c++", "g++", "clang++")
 EXTENSIONS = REPO / ".cache" / "torch_extensions"
@@ -33,6 +49,21 @@ class Machine:
     processes: int  # ranks of a training stage
     deepspeed: bool
     reason: str  # why DeepSpeed is not used; empty when it is
+    gpus: tuple[int, ...] = ()  # the ones to use, by the system's numbers; empty for the first ones
+
+
+@dataclass(frozen=True)
+class Node:
+    """One machine's part in a job of several machines; the defaults are a job on this machine alone."""
+
+    rank: int = 0
+    count: int = 1
+    address: str = "127.0.0.1"  # of the machine of rank 0, as the others know it
+    port: int | None = None  # on that machine; None for a free one on this
+    hostfile: Path | None = None  # DeepSpeed's list of the machines, which each of them can read
+
+
+ALONE = Node()
 
 
 def look_around(processes: int) -> Machine:
@@ -42,7 +73,13 @@ def look_around(processes: int) -> Machine:
         print(f"{processes} processes were asked for and there are {gpus} GPUs: running {gpus}", flush=True)
         processes = gpus
     reason = without_deepspeed()
-    return Machine(1 if reason else processes, not reason, reason)
+    return Machine(1 if reason else processes, not reason, reason, visible_gpus())
+
+
+def visible_gpus() -> tuple[int, ...]:
+    """The GPUs that CUDA_VISIBLE_DEVICES chooses by number; empty where it chooses none, or by other names."""
+    names = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    return tuple(int(name) for name in names) if all(name.strip().isdecimal() for name in names) else ()
 
 
 def without_deepspeed() -> str:
@@ -78,24 +115,53 @@ def python_command(module_or_script: Sequence[str]) -> list[str]:
     return [sys.executable, *module_or_script]
 
 
-def trainer_command(machine: Machine, script: str, options: Sequence[str]) -> list[str]:
-    """SFT or reward model: under the `deepspeed` launcher, else a single process."""
+def trainer_command(machine: Machine, script: str, options: Sequence[str], node: Node = ALONE) -> list[str]:
+    """SFT or reward model on one machine: under the `deepspeed` launcher, else a single process.
+
+    Args:
+        machine: the machine that the command is for. script: relative to the repository. options: of the script.
+        node: which of several machines it is.
+    """
     path = str(REPO / script)
     if not machine.deepspeed:
         return python_command([path, *options, "--deepspeed", "null"])
-    launcher = [sys.executable, "-m", "deepspeed.launcher.runner", "--master_addr", "127.0.0.1"]
-    launcher += ["--master_port", str(free_port())]
-    return [*launcher, "--num_accelerators", str(machine.processes), path, *options]
+    launcher = [sys.executable, "-m", "deepspeed.launcher.runner", "--master_addr", node.address]
+    launcher += ["--master_port", str(node.port or free_port())]
+    if node.hostfile is not None:
+        # Started on each machine by itself, which takes no ssh and no pdsh of DeepSpeed's.
+        launcher += ["--hostfile", str(node.hostfile), "--no_ssh", "--node_rank", str(node.rank)]
+    elif machine.gpus and torch.cuda.is_available():
+        # With a number of processes DeepSpeed would take the first GPUs, whatever CUDA_VISIBLE_DEVICES says.
+        launcher += ["--include", f"localhost:{','.join(map(str, machine.gpus[: machine.processes]))}"]
+    else:
+        launcher += ["--num_accelerators", str(machine.processes)]
+    return [*launcher, path, *options]
 
 
-def ppo_command(machine: Machine, config_file: str, options: Sequence[str]) -> list[str]:
-    """PPO: under `accelerate launch`, else a single process."""
+def ppo_command(machine: Machine, config_file: str, options: Sequence[str], node: Node = ALONE) -> list[str]:
+    """PPO on one machine: under `accelerate launch`, else a single process.
+
+    Args:
+        machine: the machine that the command is for; every one runs as many processes.
+        config_file: accelerate's, relative to the repository. options: of the script.
+        node: which of several machines it is.
+    """
     path = str(REPO / "trlx_gptneo_text_summarization.py")
     if not machine.deepspeed:
         return python_command([path, *options])
+    return [*accelerate_launcher(machine, config_file, node), path, *options]
+
+
+def accelerate_launcher(machine: Machine, config_file: str, node: Node = ALONE) -> list[str]:
+    """What comes before a script and its options; arguments as of `ppo_command`."""
     launcher = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(REPO / config_file)]
-    launcher += ["--main_process_port", str(free_port())]
-    return [*launcher, "--num_processes", str(machine.processes), path, *options]
+    launcher += ["--main_process_port", str(node.port or free_port())]
+    if node.count > 1:
+        launcher += ["--num_machines", str(node.count), "--machine_rank", str(node.rank)]
+        launcher += ["--main_process_ip", node.address, "--same_network"]
+        # By default accelerate hands several machines over to pdsh where the file asks for DeepSpeed.
+        launcher += ["--deepspeed_multinode_launcher", "standard"]
+    return [*launcher, "--num_processes", str(machine.processes * node.count)]
 
 
 def stage_environment(machine: Machine) -> dict[str, str]:
@@ -116,32 +182,3 @@ def remove_stale_locks(environment: dict[str, str]) -> None:
     """A lock that a killed compiler left behind makes every later process wait for ever."""
     for lock in Path(environment["TORCH_EXTENSIONS_DIR"]).glob("**/lock"):
         lock.unlink()
-
-
-def run_stage(command: Sequence[str], environment: dict[str, str], log: Path) -> None:
-    """Run a command with its output on the console; a copy of everything goes to `log`.
-
-    Raises: UserError when it fails.
-    """
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as copy:
-        process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        assert process.stdout is not None
-        try:
-            while chunk := process.stdout.read1(65536):  # type: ignore[attr-defined]
-                sys.stdout.buffer.write(chunk)
-                sys.stdout.flush()
-                copy.write(chunk)
-            code = process.wait()
-        except BaseException:
-            process.terminate()
-            process.wait()
-            raise
-    if code != 0:
-        raise UserError(f"{_name(command)} failed with code {code}: its output above, and in {log}, says why")
-
-
-def _name(command: Sequence[str]) -> str:
-    """What to call a command in a message: its script, or the module it runs."""
-    scripts = [Path(part).name for part in command if part.endswith(".py")]
-    return scripts[0] if scripts else command[command.index("-m") + 1]

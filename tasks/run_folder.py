@@ -121,6 +121,25 @@ class RunFolder:
         """The page that shows everything."""
         return self.root / "report.html"
 
+    @property
+    def record(self) -> Path:
+        """What `train.sh` did here: command, versions, commit, seeds, and how far each stage came."""
+        return self.root / "run.json"
+
+    @property
+    def configs(self) -> Path:
+        """Copies of the YAML files that a run of `train.sh` uses."""
+        return self.root / "configs"
+
+    @property
+    def hostfile(self) -> Path:
+        """A copy of the list of machines that a run of `train.sh` uses."""
+        return self.root / "hostfile"
+
+    def log(self, stage: str) -> Path:
+        """Everything that one stage of `train.sh` printed."""
+        return self.root / "logs" / f"{stage}.log"
+
     def study(self, name: str) -> Path:
         """The folder of one of `python -m launch.study`'s experiments."""
         return self.root / "study" / name
