@@ -21,9 +21,6 @@ from trlx.utils.blocks import find_blocks
 from trlx.utils.disk import require_disk, size_of
 from trlx.utils.pretrained import meta_model
 
-# Checkpoints that are on the disk at once at most: the best, the newest, and the one being written.
-STAGE_COPIES = 3
-
 
 def require_start(path: str, named_by: str = "--model") -> None:
     """Check that the model a stage starts from is a folder with a model, or may be a hub id.
@@ -35,18 +32,23 @@ def require_start(path: str, named_by: str = "--model") -> None:
     require_model("finished", path, f"{made}name another with {named_by}")
 
 
-def require_stage_room(out: Path, model: nn.Module, deepspeed: bool, half: bool) -> None:
+def require_stage_room(out: Path, model: nn.Module, deepspeed: bool, half: bool, copies: int) -> None:
     """Check that the checkpoints of a Trainer stage will fit on the disk; what is there of them already counts.
 
     Args:
         out: the stage's folder. model: with the frozen weights already frozen.
-        deepspeed: whether it trains with DeepSpeed. half: whether in fp16 or bf16.
+        deepspeed: whether it trains with DeepSpeed. half: whether in fp16 or bf16. copies: on the disk at once at most.
 
     Raises: UserError with the space that is needed and that is there.
     """
-    needed = STAGE_COPIES * stage_checkpoint_bytes(*_counts(model), deepspeed, half)
+    needed = copies * stage_checkpoint_bytes(*_counts(model), deepspeed, half)
     held = size_of(*(path for path in out.glob("checkpoint-*") if checkpoint_step(path) >= 0))
-    require_disk(out, needed - held, f"{STAGE_COPIES} checkpoints of this stage", "choose another --root or --out")
+    require_disk(
+        out,
+        needed - held,
+        f"{copies} checkpoints of this stage",
+        "keep fewer with --save_total_limit, or choose another --root or --out",
+    )
 
 
 def stage_checkpoint_bytes(parameters: int, trained: int, deepspeed: bool, half: bool) -> int:
@@ -95,7 +97,7 @@ def ppo_checkpoint_bytes(config: TRLConfig) -> int:
 
 def ppo_copies(config: TRLConfig) -> int:
     """Checkpoints that are on the disk at once at most: kept ones, the best, the best by a held-out score where one is
-    watched, the rolling one, the one being written."""
+    watched, the rolling one and the one before it, the one being written."""
     train = config.train
     steps = train.total_steps
     if isinstance(config.method, PPOConfig):
@@ -106,7 +108,7 @@ def ppo_copies(config: TRLConfig) -> int:
     if train.keep_checkpoints is not None:
         kept = min(kept, train.keep_checkpoints)
     rolling = train.save_optimizer and 0 < train.resume_interval <= steps
-    return kept + train.save_best + (train.heldout_metric is not None) + rolling + 1
+    return kept + train.save_best + (train.heldout_metric is not None) + 2 * rolling + 1
 
 
 def _counts(model: nn.Module) -> tuple[int, int]:

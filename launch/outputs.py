@@ -13,9 +13,10 @@ from pathlib import Path
 
 from trlx.utils.disk import require_writable
 from trlx.utils.errors import UserError
+from trlx.utils.manifest import first_whole
 
 RUN_FILE = "run.json"
-WHOLE_MARKER = "whole.json"
+SAVING = ".checkpoints.writing"  # where a checkpoint is prepared
 # What a Trainer stage leaves in its folder; `--overwrite` removes these and nothing else.
 STAGE_FILES = (
     "checkpoint-*",
@@ -37,10 +38,12 @@ STAGE_FILES = (
     "merges.txt",
     "chat_template.jinja",
     ".model.writing",
+    SAVING,
+    ".checkpoint-*.old",
 )
 
 
-def check_output(out: Path, overwrite: bool, resume: bool) -> Path | None:
+def check_output(out: Path, overwrite: bool, resume: bool | str) -> Path | None:
     """Whether a stage may and can write into `out`; nothing is touched.
 
     Args: as of `claim_output`.
@@ -64,7 +67,9 @@ def check_output(out: Path, overwrite: bool, resume: bool) -> Path | None:
     return checkpoint
 
 
-def claim_output(out: Path, overwrite: bool, resume: bool, stage_files: Sequence[str] = STAGE_FILES) -> Path | None:
+def claim_output(
+    out: Path, overwrite: bool, resume: bool | str, stage_files: Sequence[str] = STAGE_FILES
+) -> Path | None:
     """Make `out` ready to be written by a stage, or refuse as `check_output` does. Call on one process only.
 
     Args:
@@ -104,6 +109,6 @@ def checkpoint_step(path: Path) -> int:
 
 
 def last_whole_checkpoint(out: Path) -> Path | None:
-    """The newest `checkpoint-N` of `out` that was written to its end (it holds `whole.json`), or None."""
-    whole = [path for path in out.glob("checkpoint-*") if checkpoint_step(path) >= 0 and (path / WHOLE_MARKER).exists()]
-    return max(whole, key=checkpoint_step, default=None)
+    """The newest `checkpoint-N` of `out` whose files are as its manifest says, or None; others are warned of."""
+    numbered = [path for path in out.glob("checkpoint-*") if checkpoint_step(path) >= 0]
+    return first_whole(sorted(numbered, key=checkpoint_step, reverse=True))

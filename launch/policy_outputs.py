@@ -12,15 +12,16 @@ from pathlib import Path
 from launch.checks import require_ppo_room
 from trlx.data.configs import TrainConfig, TRLConfig
 from trlx.trainer.accelerate_base_trainer import AccelerateRLTrainer
-from trlx.trainer.checkpointer import BEST_HELDOUT_NAME, BEST_NAME, RESUME_NAME, find_resumable
+from trlx.trainer.checkpointer import BEST_HELDOUT_NAME, BEST_NAME, PREVIOUS_NAME, RESUME_NAME, find_resumable
 from trlx.trainer.heldout import MONITOR_FILE
 from trlx.utils.errors import UserError
+from trlx.utils.lock import take
 from trlx.utils.metrics import METRICS_FILE
 
 # What such a stage writes into train.checkpoint_dir and train.logging_dir; `--overwrite` removes these, nothing else.
 EXPORT = "hf_model"  # the policy that a run went back to
 CHECKPOINTS = (
-    *(BEST_NAME, BEST_HELDOUT_NAME, RESUME_NAME, EXPORT, "checkpoint_*"),
+    *(BEST_NAME, BEST_HELDOUT_NAME, RESUME_NAME, PREVIOUS_NAME, EXPORT, "checkpoint_*"),
     *(".*checkpoint*.writing", ".*checkpoint*.old", f".{EXPORT}.writing", f".{EXPORT}.old"),
 )
 LOGS = (METRICS_FILE, MONITOR_FILE, "events.out.tfevents.*", "eval")
@@ -31,7 +32,7 @@ def log_folder(train: TrainConfig) -> Path:
     return Path(train.logging_dir or Path(train.checkpoint_dir) / "logs")
 
 
-def claim_outputs(stage: str, config: TRLConfig, overwrite: bool, resume: bool) -> str | None:
+def claim_outputs(stage: str, config: TRLConfig, overwrite: bool, resume: bool | str) -> str | None:
     """Make sure that nothing is overwritten by surprise; call on the main rank only.
 
     Args:
@@ -40,11 +41,13 @@ def claim_outputs(stage: str, config: TRLConfig, overwrite: bool, resume: bool) 
     A resumed run may not go back any more, so the policy that it went back to before is removed, too.
 
     Returns: the checkpoint to resume from, or None to begin at the beginning.
-    Raises: UserError when an earlier run is there and neither --overwrite nor --resume was given.
+    Raises: UserError when an earlier run is there and neither --overwrite nor --resume was given, or when one is
+        being written there now.
     """
     if overwrite and resume:
         raise UserError("--overwrite and --resume exclude each other: give one of them")
     folder = Path(config.train.checkpoint_dir)
+    take(folder)
     written = list(_found(folder, CHECKPOINTS))
     held = sorted([*written, *_found(log_folder(config.train), LOGS)])
     if held and not overwrite and not resume:

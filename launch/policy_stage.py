@@ -7,7 +7,7 @@ Left out: the reward (`launch.policy_reward`), what is measured besides (`launch
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, Literal
 
 from launch.checks import require_start
 from launch.policy_outputs import log_folder
@@ -55,7 +55,7 @@ class PolicyOptions(RewardOptions):
     Args:
         root: the run's root folder; `{root}` in a path means it.
         overwrite: replace what an earlier run of this stage left.
-        resume: go on from the newest whole checkpoint.
+        resume: true or auto: go on from the newest whole checkpoint, or begin where there is none.
         task: how rows of data are read; see `tasks/`.
         data: hub id, local folder (or folder/prefix), or JSONL, JSON, CSV or Parquet files (also .gz).
         columns: where the data call a column otherwise: our name → theirs, e.g. `--columns.summary tldr`.
@@ -74,7 +74,7 @@ class PolicyOptions(RewardOptions):
 
     root: str = DEFAULT_ROOT
     overwrite: bool = False
-    resume: bool = False
+    resume: bool | Literal["auto"] = False
     task: str = "tldr"
     data: str = "CarperAI/openai_summarize_tldr"
     columns: dict[str, str] = field(default_factory=dict)

@@ -33,6 +33,7 @@ from trlx.utils.disk import writing
 from trlx.utils.distributed import from_main_rank, is_main_rank, start_process_group
 from trlx.utils.errors import UserError, nearest
 from trlx.utils.files import fsync_tree, fsync_tree_top, write_json, write_text
+from trlx.utils.lock import let_go_of_all, take
 from trlx.utils.metrics import METRICS_FILE, read_metrics
 from trlx.utils.ranges import AT_LEAST_0, AT_LEAST_1, NOT_NEGATIVE, POSITIVE, SHARE, require_ranges
 
@@ -40,7 +41,7 @@ MODEL_STAGING = ".model.writing"
 CACHE = "{root}/.cache/tokens"
 RANGES = {
     **dict.fromkeys(("max_length", "batch_size", "eval_batch_size", "gradient_accumulation"), AT_LEAST_1),
-    **dict.fromkeys(("eval_steps", "save_steps", "log_steps"), AT_LEAST_1),
+    **dict.fromkeys(("eval_steps", "save_steps", "save_total_limit", "log_steps"), AT_LEAST_1),
     **dict.fromkeys(("warmup_steps", "seed"), AT_LEAST_0),
     **dict.fromkeys(("learning_rate", "epochs"), POSITIVE),
     **dict.fromkeys(("weight_decay", "max_grad_norm"), NOT_NEGATIVE),
@@ -57,7 +58,7 @@ class StageOptions:
         root: the run's root folder; outputs and earlier stages' outputs lie under it, `{root}` in a path means it.
         out: the output folder; by default the stage's own under `root/ckpts`.
         overwrite: replace what an earlier run of this stage left in the output folder.
-        resume: go on from the last whole checkpoint in the output folder.
+        resume: true or auto: go on from the last whole checkpoint in the output folder, or begin where there is none.
         model: a folder or hub id of the model to start from.
         max_length: longest prompt + response in tokens; prompts are cut to fit.
         learning_rate: peak learning rate of AdamW.
@@ -76,6 +77,7 @@ class StageOptions:
         gradient_checkpointing: recompute activations in the backward pass to save memory.
         eval_steps: optimizer steps between evaluations; the last step is always evaluated.
         save_steps: optimizer steps between checkpoints; each new best is saved besides.
+        save_total_limit: newest checkpoints that are kept, besides the best.
         log_steps: optimizer steps between logged lines.
         best_metric: the evaluation metric that picks the model that is kept; lower is better for losses only.
         deepspeed: a DeepSpeed JSON file, or null to use the plain Trainer.
@@ -85,7 +87,7 @@ class StageOptions:
     root: str = DEFAULT_ROOT
     out: str | None = None
     overwrite: bool = False
-    resume: bool = False
+    resume: bool | Literal["auto"] = False
     model: str = ""
     max_length: int = 550
     learning_rate: float = 1e-5
@@ -104,6 +106,7 @@ class StageOptions:
     gradient_checkpointing: bool = True
     eval_steps: int = 500
     save_steps: int = 500
+    save_total_limit: int = 2
     log_steps: int = 10
     best_metric: str = "eval_loss"
     deepspeed: str | None = None
@@ -131,7 +134,8 @@ class Stage:
             model: to train, with the frozen weights frozen; the disk must have room for its checkpoints.
         """
         half = self.args.fp16 or self.args.bf16
-        from_main_rank(lambda: require_stage_room(self.out, model, self.args.deepspeed is not None, half))
+        copies = self.options.save_total_limit + 2  # the best, and the one being written
+        from_main_rank(lambda: require_stage_room(self.out, model, self.args.deepspeed is not None, half, copies))
         from_main_rank(lambda: _claim(self.out, self.options))
         self.taken = True
         self.note()
@@ -150,9 +154,15 @@ class Stage:
 
 @contextlib.contextmanager
 def ranks() -> Iterator[None]:
-    """The process group for a whole script: joined at the start, taken down at a normal end."""
+    """The process group for a whole script: joined at the start, taken down at a normal end.
+
+    Folders that the script's stage took are free again at any end.
+    """
     start_process_group()
-    yield
+    try:
+        yield
+    finally:
+        let_go_of_all()
     # Left standing, a group can abort the interpreter at exit after all work is done.
     if dist.is_initialized():
         dist.barrier()
@@ -221,7 +231,11 @@ def check_options(options: StageOptions, metrics: Sequence[str]) -> None:
 
 
 def _claim(out: Path, options: StageOptions) -> None:
-    """`claim_output`, and the metrics of steps that will be run again dropped. Call on the main rank only."""
+    """`claim_output` of a folder that is ours alone, and the metrics of steps that will be run again dropped.
+
+    Call on the main rank only. Raises: UserError where another run is writing there.
+    """
+    take(out)
     checkpoint = claim_output(out, options.overwrite, options.resume)
     _forget_metrics_after(out, checkpoint_step(checkpoint) if checkpoint else -1)
 

@@ -2,8 +2,8 @@
 
 The differences from the stock Trainer: every rank evaluates its own share of the rows on the unwrapped model and the
 sums are joined (so neither batch size nor rank count changes a metric, and uneven shares cannot deadlock); a checkpoint
-is marked whole before an older one is removed, and only whole ones are resumed; every new best evaluation is saved,
-whatever `save_steps` says; the first batch proves that the ranks see different data. Left out: ZeRO-3.
+is written aside, with a manifest, and renamed into place before an older one is removed; every new best evaluation is
+saved, whatever `save_steps` says; the first batch proves that the ranks see different data. Left out: ZeRO-3.
 """
 
 from __future__ import annotations
@@ -28,12 +28,13 @@ from transformers import (
     TrainingArguments,
 )
 
-from launch.outputs import WHOLE_MARKER, checkpoint_step
+from launch.outputs import SAVING, checkpoint_step
 from launch.stage import Stage, gather_objects
 from trlx.utils.disk import writing
-from trlx.utils.distributed import is_main_rank
+from trlx.utils.distributed import from_main_rank, is_main_rank
 from trlx.utils.errors import UserError
-from trlx.utils.files import fsync_tree, write_json
+from trlx.utils.files import publish
+from trlx.utils.manifest import write_manifest
 from trlx.utils.metrics import MetricsWriter, is_scalar
 from trlx.utils.zero import master_weight
 
@@ -83,7 +84,7 @@ class StageTrainer(Trainer):
         self.ranks_checked = False
         self.frozen_weights = self._frozen_weights()
         self.add_callback(WriteMetrics(stage.out))
-        self.add_callback(KeepCheckpoints(stage.out))
+        self.add_callback(KeepCheckpoints(stage.out, stage.options.save_total_limit))
 
     @property
     def module(self) -> PreTrainedModel:
@@ -135,9 +136,22 @@ class StageTrainer(Trainer):
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
+    def _get_output_dir(self, trial: Any) -> str:
+        """Where the Trainer writes a checkpoint, which `_save_checkpoint` then moves into place."""
+        return str(self.stage.out / SAVING)
+
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """Write a checkpoint aside, list its files, rename it into place. A collective."""
+        staging, name = self.stage.out / SAVING, f"checkpoint-{self.state.global_step}"
         with writing(self.stage.out):
+            from_main_rank(lambda: shutil.rmtree(staging, ignore_errors=True))
             super()._save_checkpoint(model, trial)
+            if dist.is_initialized():
+                dist.barrier()  # every rank has written its part
+            from_main_rank(lambda: _put_in_place(staging / name, self.stage.out / name))
+        if self.state.best_model_checkpoint is not None:
+            best = self.stage.out / Path(self.state.best_model_checkpoint).name
+            self.state.best_model_checkpoint = str(best)
 
     def measure_rows(self, rows: Rows) -> dict[str, float]:
         """`measure` over every row, each counted once, whatever the number of ranks. A collective."""
@@ -186,6 +200,12 @@ def joined(shares: Sequence[Mapping[str, Sequence[float]]]) -> dict[str, float]:
     return metrics
 
 
+def _put_in_place(written: Path, folder: Path) -> None:
+    write_manifest(written)
+    publish(written, folder)
+    written.parent.rmdir()
+
+
 class WriteMetrics(TrainerCallback):
     """Every logged line to `metrics.jsonl` and to TensorBoard files in `logs/`, from the main rank."""
 
@@ -207,10 +227,14 @@ class WriteMetrics(TrainerCallback):
 
 
 class KeepCheckpoints(TrainerCallback):
-    """Evaluates at the last step, saves at every new best, marks checkpoints whole, keeps the best and the newest."""
+    """Evaluates at the last step, saves at every new best, keeps the best and the newest.
 
-    def __init__(self, out: Path):
-        self.out = out
+    Args:
+        keep: newest ones; the one before the last is there for a disk that damages the last.
+    """
+
+    def __init__(self, out: Path, keep: int):
+        self.out, self.keep = out, keep
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **keywords: Any
@@ -235,14 +259,10 @@ class KeepCheckpoints(TrainerCallback):
             control.should_save = True
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **keywords: Any) -> None:
-        if dist.is_initialized():
-            dist.barrier()  # every rank has written its part
         if not is_main_rank():
             return
-        newest = self.out / f"checkpoint-{state.global_step}"
-        fsync_tree(newest)
-        write_json(newest / WHOLE_MARKER, {"step": state.global_step})
         best = Path(state.best_model_checkpoint).name if state.best_model_checkpoint else None
-        for old in self.out.glob("checkpoint-*"):
-            if checkpoint_step(old) >= 0 and old != newest and old.name != best:
+        numbered = [path for path in self.out.glob("checkpoint-*") if checkpoint_step(path) >= 0]
+        for old in sorted(numbered, key=checkpoint_step)[: -self.keep]:
+            if old.name != best:
                 shutil.rmtree(old)

@@ -48,7 +48,7 @@ shutil.disk_usage = lambda path: types.SimpleNamespace(total=10**12, used=0, fre
 @atexit.register
 def report():
     folder = pathlib.Path("FOLDER")
-    whole = [path for path in folder.glob("*/*.json") if path.name in ("whole.json", "trainer_state.json")]
+    whole = [path for path in folder.glob("*/*.json") if path.name in ("manifest.json", "trainer_state.json")]
     kept = {path.parent.name: sum(f.stat().st_size for f in path.parent.rglob("*") if f.is_file()) for path in whole}
     pathlib.Path("REPORT").write_text(json.dumps(kept))
 """

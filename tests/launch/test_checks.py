@@ -70,28 +70,31 @@ def test_room_for_a_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     model.weight.requires_grad_(False)
     free = 1560
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(10**6, 0, free))
-    require_stage_room(tmp_path / "out", model, deepspeed=False, half=False)
+    require_stage_room(tmp_path / "out", model, deepspeed=False, half=False, copies=3)
     free = 1559
     with pytest.raises(UserError, match="3 checkpoints of this stage will take about"):
-        require_stage_room(tmp_path / "out", model, deepspeed=False, half=False)
+        require_stage_room(tmp_path / "out", model, deepspeed=False, half=False, copies=3)
     (tmp_path / "out" / "checkpoint-5").mkdir(parents=True)
     (tmp_path / "out" / "checkpoint-5" / "weights").write_bytes(b"x")  # will be replaced, so its byte counts as free
-    require_stage_room(tmp_path / "out", model, deepspeed=False, half=False)
+    require_stage_room(tmp_path / "out", model, deepspeed=False, half=False, copies=3)
 
 
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({}, 1 + 1 + 1 + 1),  # 6400 steps: the last one, the best, the rolling one, the one being written
-        ({"train.checkpoint_interval": 1000}, 7 + 3),
-        ({"train.checkpoint_interval": 1000, "train.keep_checkpoints": 2}, 2 + 3),
-        ({"train.checkpoint_interval": 1000, "train.total_steps": 1500}, 2 + 3),
-        ({"train.save_best": False}, 1 + 1 + 1),
-        ({"train.heldout_metric": "metrics/gold"}, 1 + 2 + 1 + 1),  # and the best by that
+        (
+            {},
+            1 + 1 + 2 + 1,
+        ),  # 6400 steps: the last, the best, the rolling one and the one before it, the one being written
+        ({"train.checkpoint_interval": 1000}, 7 + 4),
+        ({"train.checkpoint_interval": 1000, "train.keep_checkpoints": 2}, 2 + 4),
+        ({"train.checkpoint_interval": 1000, "train.total_steps": 1500}, 2 + 4),
+        ({"train.save_best": False}, 1 + 2 + 1),
+        ({"train.heldout_metric": "metrics/gold"}, 1 + 2 + 2 + 1),  # and the best by that
         ({"train.resume_interval": 0}, 1 + 1 + 1),
         ({"train.save_optimizer": False}, 1 + 1 + 1),  # nothing to resume from
         ({"train.total_steps": 100}, 1 + 1 + 1),  # over before the first rolling one
-        ({"method.num_rollouts": 130, "method.chunk_size": 128, "train.checkpoint_interval": 6400}, 2 + 3),
+        ({"method.num_rollouts": 130, "method.chunk_size": 128, "train.checkpoint_interval": 6400}, 2 + 4),
     ],
 )
 def test_copies_of_a_ppo_run(changes: dict[str, Any], expected: int) -> None:
@@ -102,7 +105,7 @@ def test_copies_of_a_ppo_run(changes: dict[str, Any], expected: int) -> None:
 
 def test_copies_of_another_method_go_by_its_steps() -> None:
     config = default_sft_config().evolve(train={"total_steps": 2500, "checkpoint_interval": 1000})
-    assert ppo_copies(config) == 3 + 3
+    assert ppo_copies(config) == 3 + 4
 
 
 @pytest.fixture(scope="module")

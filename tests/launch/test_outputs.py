@@ -8,6 +8,7 @@ import pytest
 from launch.outputs import claim_output, last_whole_checkpoint, remove_stage_files
 from tasks.run_folder import REPO, default_under, fill_places
 from trlx.utils.errors import UserError
+from trlx.utils.manifest import write_manifest
 
 
 def written_run(out: Path, *whole: int, broken: int | None = None) -> Path:
@@ -17,7 +18,8 @@ def written_run(out: Path, *whole: int, broken: int | None = None) -> Path:
     (out / "notes.txt").write_text("a person's own")
     for step in whole:
         (out / f"checkpoint-{step}").mkdir()
-        (out / f"checkpoint-{step}" / "whole.json").write_text("{}")
+        (out / f"checkpoint-{step}" / "weights").write_text("1.0")
+        write_manifest(out / f"checkpoint-{step}")
     if broken is not None:
         (out / f"checkpoint-{broken}").mkdir()
     return out
@@ -59,6 +61,17 @@ def test_resume_takes_the_newest_whole_checkpoint(tmp_path: Path) -> None:
     out = written_run(tmp_path / "out", 9, 10, broken=12)
     assert claim_output(out, overwrite=False, resume=True) == out / "checkpoint-10"
     assert last_whole_checkpoint(tmp_path) is None
+
+
+def test_of_damaged_checkpoints_the_one_before_is_taken(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    out = written_run(tmp_path / "out", 3, 9, 10)
+    (out / "checkpoint-10" / "weights").write_text("2.0")
+    (out / "checkpoint-9" / "weights").unlink()
+    assert claim_output(out, overwrite=False, resume="auto") == out / "checkpoint-3"
+    assert [record.message.partition("checkpoint ")[2] for record in caplog.records] == [
+        "(weights is not as it was written) and is passed over",
+        "(weights is missing) and is passed over",
+    ]
 
 
 def test_resume_without_a_whole_checkpoint_begins_again(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from trlx.data.configs import TrainConfig
 from trlx.data.default_configs import default_ppo_config
 from trlx.data.limits import require_limits
 from trlx.utils.errors import UserError
+from trlx.utils.manifest import write_manifest
 
 FACTS = [{"name": "place", "text": "Reno"}, {"name": "age", "text": "46"}]
 END = "<end>"
@@ -241,6 +242,7 @@ def test_after_a_stop_the_policy_to_use_comes_first(tmp_path: Path) -> None:
 def test_a_resume_takes_the_policy_gone_back_to_away(root: Path) -> None:
     finished_run(root / "ckpts")
     (root / "ckpts" / "checkpoint_4" / "trainer_state.json").write_text('{"iter_count": 4}')
+    write_manifest(root / "ckpts" / "checkpoint_4")
     config = default_ppo_config().evolve(
         model={"model_path": str(root / "base")},
         train={"checkpoint_dir": str(root / "ckpts"), "logging_dir": str(root / "ckpts" / "ppo")},

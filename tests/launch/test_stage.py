@@ -23,6 +23,7 @@ from launch.stage import (
 )
 from launch.stage_trainer import joined
 from trlx.utils.errors import UserError
+from trlx.utils.manifest import write_manifest
 from trlx.utils.metrics import MetricsWriter, read_metrics
 from trlx.utils.pretrained import load_model, load_tokenizer
 
@@ -106,7 +107,7 @@ def test_shares_of_ranks_are_weighed_by_what_they_counted() -> None:
 def test_logged_lines_of_steps_to_be_repeated_are_dropped(tmp_path: Path) -> None:
     out = tmp_path / "out"
     (out / "checkpoint-4").mkdir(parents=True)
-    (out / "checkpoint-4" / "whole.json").write_text("{}")
+    write_manifest(out / "checkpoint-4")
     (out / "run.json").write_text("{}")
     for step in (2, 4, 6):
         MetricsWriter(out).write({"loss": 1.0}, step)

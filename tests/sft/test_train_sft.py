@@ -99,15 +99,17 @@ def test_a_run_that_was_cut_resumes_to_the_same_model(root: Path, monkeypatch: p
     assert steps == [1, 2, 3, 4, 5, 6]
 
 
-def test_the_best_model_is_kept_not_the_last(root: Path) -> None:
+@pytest.mark.parametrize(("limit", "newest"), [(1, {"checkpoint-6"}), (2, {"checkpoint-4", "checkpoint-6"})])
+def test_the_best_model_is_kept_not_the_last(root: Path, limit: int, newest: set[str]) -> None:
     # a rate that ruins the model: the first evaluation is the best one
-    main(options(root, "--rouge_samples=0", "--learning_rate=5", "--warmup_steps=4", "--eval_steps=1"))
+    ruinous = ["--learning_rate=5", "--warmup_steps=4", "--eval_steps=1"]
+    main(options(root, "--rouge_samples=0", *ruinous, f"--save_total_limit={limit}"))
     out = root / "ckpts" / "sft"
     losses = {line["step"]: line["eval_loss"] for line in read_metrics(out) if "eval_loss" in line}
     best = min(losses, key=lambda step: losses[step])
     assert best < 6
     kept = {path.name for path in out.glob("checkpoint-*")}
-    assert kept == {f"checkpoint-{best}", "checkpoint-6"}
+    assert kept == {f"checkpoint-{best}", *newest}
     saved, at_best = weights(out), weights(out / f"checkpoint-{best}")
     assert all(torch.equal(value, at_best[name]) for name, value in saved.items())
 

@@ -1,5 +1,6 @@
 """Saving takes the place of our own older files and of nothing else."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from tiny_engine import ppo_config
 from tiny_runs import make_trainer, run, weights
 from transformers import AutoModelForCausalLM
 
-from trlx.trainer.checkpointer import evict
+from trlx.trainer.checkpointer import evict, find_resumable
 from trlx.utils.errors import UserError
 from trlx.utils.files import merge
 
@@ -176,3 +177,41 @@ def test_eviction(tmp_path: Path, keep: int | None, step: int | None, left: set[
     evict(tmp_path, keep, step)
     expected = {f"checkpoint_{number:02d}" for number in left} | {"checkpoint_1", "checkpoint_old"}
     assert {path.name for path in tmp_path.iterdir()} == expected
+
+
+def rolling(tmp_path: Path, tokenizer_folder: str) -> Path:
+    """A run's folder with rolling checkpoints of steps 2 and 3."""
+    steps = {"train__total_steps": 4, "train__resume_interval": 1, "train__save_best": False}
+    run(ppo_config(tmp_path, tokenizer_folder, **steps))
+    return tmp_path
+
+
+def test_the_rolling_checkpoint_before_the_last_is_kept(tmp_path: Path, tokenizer_folder: str) -> None:
+    folder = rolling(tmp_path, tokenizer_folder)
+    steps = {
+        path.parent.name: json.loads(path.read_text())["iter_count"] for path in folder.glob("*/trainer_state.json")
+    }
+    assert steps == {"previous_resume_checkpoint": 2, "resume_checkpoint": 3, "checkpoint_4": 4}
+    assert not [path for path in folder.iterdir() if path.name.startswith(".")]
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))
+
+
+@pytest.mark.parametrize("name", ["optimizer.bin", "random_states_0.pkl", "trainer_state.json", "hf_model/config.json"])
+def test_of_a_damaged_checkpoint_the_one_before_is_resumed(
+    tmp_path: Path, tokenizer_folder: str, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = rolling(tmp_path, tokenizer_folder)
+    flip(folder / "checkpoint_4" / name)
+    (folder / "resume_checkpoint" / "scheduler.bin").write_bytes(b"")  # torn
+    assert find_resumable(folder) == folder / "previous_resume_checkpoint"
+    assert "is not as it was written" in caplog.text and "scheduler.bin has 0 bytes" in caplog.text
+    with pytest.raises(UserError, match="checkpoint_4 is no "):
+        make_trainer(ppo_config(folder, tokenizer_folder)).load(str(folder / "checkpoint_4"))
+    resumed = make_trainer(ppo_config(folder, tokenizer_folder))
+    resumed.resume("auto")
+    assert resumed.iter_count == 2

@@ -17,6 +17,7 @@ from trlx.data.configs import TRLConfig
 from trlx.trainer.checkpointer import find_resumable
 from trlx.trainer.heldout import HeldoutWatch
 from trlx.utils.errors import UserError
+from trlx.utils.manifest import write_manifest
 
 EVALUATED = [{"prompt": f"held out {i}", "tag": 100 + i} for i in range(4)]
 HUMP = (0.5, 0.9, 0.7, 0.6, 0.5)  # by evaluation: best at the second, parted from the fourth on
@@ -178,8 +179,11 @@ def test_of_one_step_the_checkpoint_written_last_is_resumed(tmp_path: Path) -> N
     for name in names:
         (tmp_path / name).mkdir()
         (tmp_path / name / "trainer_state.json").write_text('{"iter_count": 6}')
+        write_manifest(tmp_path / name)
         assert find_resumable(tmp_path) == tmp_path / name
     (tmp_path / "checkpoint_06" / "trainer_state.json").write_text('{"iter_count": 7}')
+    assert find_resumable(tmp_path) == tmp_path / "resume_checkpoint"  # it is not what its manifest says
+    write_manifest(tmp_path / "checkpoint_06")
     assert find_resumable(tmp_path) == tmp_path / "checkpoint_06"
 
 

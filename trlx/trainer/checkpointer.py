@@ -3,14 +3,15 @@
     checkpoint_0200/
         hf_model/                  config, float32 safetensors, tokenizer: for transformers' from_pretrained;
                                    beside them heads.safetensors (critic or ILQL heads) and adapter/ (peft)
+        manifest.json              size and SHA-256 of every other file; a checkpoint that differs is passed over
         trainer_state.json         step, phase, KL coefficient, moments, best reward, data position
         random_states_0.pkl        generators of rank 0 (and so on)
         rollouts_0.pt              the phase's rollouts of rank 0, when it is in the middle of one (PPO)
         pytorch_model.bin  optimizer.bin  scheduler.bin                          without DeepSpeed
         checkpoint_0200/*.pt  latest  zero_to_fp32.py  scheduler.bin             with DeepSpeed
 
-All but hf_model/ is there only when `save_optimizer` is on. Files are read with weights_only, never unpickled freely;
-the shards are DeepSpeed's and read by it.
+All but hf_model/ and the manifest is there only when `save_optimizer` is on. Files are read with weights_only, never
+unpickled freely; the shards are DeepSpeed's and read by it, once the manifest has been checked.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import json
 import os
 import random
 import shutil
+import sys
 from collections.abc import Callable
 from fnmatch import fnmatch
 from pathlib import Path
@@ -38,9 +40,11 @@ from trlx.utils.checkpoints import STATE_FILE
 from trlx.utils.disk import writing
 from trlx.utils.distributed import from_main_rank
 from trlx.utils.errors import UserError
-from trlx.utils.files import merge, publish, recover, staging_path, write_json
+from trlx.utils.files import fsync_tree_top, merge, publish, recover, staging_path, write_json
+from trlx.utils.manifest import MANIFEST_FILE, first_whole, require_whole, write_manifest
 
 RESUME_NAME = "resume_checkpoint"
+PREVIOUS_NAME = "previous_resume_checkpoint"  # what the rolling one was before, should the disk damage it
 BEST_NAME, BEST_HELDOUT_NAME = "best_checkpoint", "best_heldout_checkpoint"
 # Of one step, in the order in which they are written: a later one may know more.
 WRITTEN = (BEST_HELDOUT_NAME, BEST_NAME, "checkpoint_N", RESUME_NAME)
@@ -94,7 +98,7 @@ class Checkpointer:
             self._save_training_state(staging, folder.name, rollouts)
             self._on_main(lambda: write_json(staging / STATE_FILE, state))
         self.accelerator.wait_for_everyone()
-        self._on_main(lambda: publish(staging, folder))
+        self._on_main(lambda: _publish_checkpoint(staging, folder))
 
     def save_hf_model(self, folder: str | Path) -> None:
         """Write only what `from_pretrained` reads, and leave what else the folder holds alone.
@@ -115,10 +119,11 @@ class Checkpointer:
     def load(self, folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor] | None]:
         """Put the model, optimizer, schedule and generators back; returns (state, this rank's rollouts or None).
 
-        Raises: UserError when the folder is no checkpoint that can be resumed, or is from another number of ranks.
+        Raises: UserError when the folder is no checkpoint that can be resumed, is damaged, or is from another number
+            of ranks.
         """
         folder = Path(folder)
-        self._on_main(lambda: recover(folder))
+        from_main_rank(lambda: _require_resumable(folder))
         state = read_state(folder)
         if state["world_size"] != self.accelerator.num_processes:
             raise UserError(
@@ -192,11 +197,29 @@ def read_state(folder: Path) -> dict[str, Any]:
         ) from error
 
 
+def _require_resumable(folder: Path) -> None:
+    """Nothing of a checkpoint is read before its files are known to be those that were written."""
+    recover(folder)
+    read_state(folder)
+    require_whole(folder)
+
+
 def find_resumable(checkpoint_dir: str | Path) -> Path | None:
-    """The checkpoint of the latest step below `checkpoint_dir`, of one step the one written last, or None."""
+    """The whole checkpoint of the latest step below `checkpoint_dir`, of one step the one written last, or None.
+
+    One that is damaged is warned of and passed over. One process only: every byte is read.
+    """
     found = [path.parent for path in Path(checkpoint_dir).glob(f"*/{STATE_FILE}")]
-    whole = [path for path in found if not path.name.startswith(".") or path.name.endswith(".old")]
-    return max(whole, key=lambda path: (read_state(path)["iter_count"], _written(path.name)), default=None)
+    placed = [path for path in found if not path.name.startswith(".") or path.name.endswith(".old")]
+    return first_whole(sorted(placed, key=lambda path: (_step(path), _written(path.name)), reverse=True))
+
+
+def _step(folder: Path) -> int:
+    """Of a checkpoint; of one whose state cannot be read the highest, so that it is looked at, and warned of, first."""
+    try:
+        return int(read_state(folder)["iter_count"])
+    except (UserError, KeyError, TypeError, ValueError):
+        return sys.maxsize
 
 
 def _written(name: str) -> int:
@@ -225,13 +248,25 @@ def _is_numbered(path: Path) -> bool:
     return path.name[11:].isdecimal() and path.is_dir() and not path.is_symlink()
 
 
+def _publish_checkpoint(staging: Path, folder: Path) -> None:
+    """Put a written checkpoint in its place; what the rolling one was stays as `PREVIOUS_NAME`."""
+    write_manifest(staging)
+    if folder.name == RESUME_NAME and folder.exists():
+        previous = folder.with_name(PREVIOUS_NAME)
+        shutil.rmtree(previous, ignore_errors=True)
+        os.rename(folder, previous)
+        fsync_tree_top(folder.parent)
+    publish(staging, folder)
+
+
 def _refuse_other_content(folder: Path) -> None:
     """Raise UserError unless a checkpoint may stand in the place of `folder`."""
     _refuse_file(folder)
     if not folder.exists() or (folder / STATE_FILE).exists():
         return
     # A folder of checkpoints can hold an hf_model too, but not alone.
-    if any(path.name != "hf_model" for path in folder.iterdir() if not path.name.startswith(".")):
+    own = ("hf_model", MANIFEST_FILE)
+    if any(path.name not in own for path in folder.iterdir() if not path.name.startswith(".")):
         raise UserError(f"{folder} holds other things than a checkpoint, which would be lost: save to a new folder")
 
 

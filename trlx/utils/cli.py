@@ -58,7 +58,7 @@ def parse_config(
     # The parser reads names in annotations as the class's own module has them; those of its bases may lie elsewhere.
     cls.__init__.__annotations__ = typing.get_type_hints(cls)
     parser.add_class_arguments(cls)
-    switches = {f"--{name}" for name, hint in parser.hints.items() if hint is bool}
+    switches = {f"--{name}" for name, hint in parser.hints.items() if bool in (hint, *typing.get_args(hint))}
     given = [_underscored(argument, parser.hints) for argument in (sys.argv[1:] if argv is None else argv)]
     arguments = _spell_out(given, switches)
     parser.given = arguments
