@@ -79,7 +79,7 @@ def check_arch(source: Any, arch: str) -> None:
         config = source
     else:
         try:
-            config = AutoConfig.from_pretrained(str(source))
+            config = AutoConfig.from_pretrained(str(source), trust_remote_code=False)
         except (OSError, ValueError):
             return  # loading says what is wrong
     if bool(config.is_encoder_decoder) != (arch == "seq2seq"):

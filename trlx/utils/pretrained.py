@@ -1,4 +1,7 @@
-"""Loading models and tokenizers from a folder or hub id: dtype explicit, dropout off, one-line errors."""
+"""Loading models and tokenizers from a folder or hub id: dtype explicit, dropout off, one-line errors.
+
+Code that comes with a model is not run unless the options say `trust_remote_code=True`.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,8 @@ from trlx.utils.disk import disk_trouble
 from trlx.utils.errors import MissingPackageError, UserError, one_line
 from trlx.utils.hub import settle_offline
 
+# Else transformers asks whoever sits at the terminal, in the middle of a job, and runs the code for a "y".
+_OWN_CODE: dict[str, Any] = {"trust_remote_code": False}
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 # The file without which a folder holds no such thing.
 _NEEDS = {"tokenizer": "tokenizer_config.json", "model": "config.json"}
@@ -37,7 +42,7 @@ def load_tokenizer(path: str | os.PathLike[str], named_by: str = "--model", **op
     Raises: UserError when it cannot be read or has no EOS token.
     """
     with _loading("tokenizer", path, named_by):
-        tokenizer = AutoTokenizer.from_pretrained(str(path), **options)
+        tokenizer = AutoTokenizer.from_pretrained(str(path), **(_OWN_CODE | options))
     if tokenizer.eos_token_id is None:
         raise UserError(f"{path}: its tokenizer has no EOS token; set eos_token in tokenizer_config.json")
     return tokenizer
@@ -46,7 +51,7 @@ def load_tokenizer(path: str | os.PathLike[str], named_by: str = "--model", **op
 def load_config(path: str | os.PathLike[str], named_by: str = "--model", **options: Any) -> Any:
     """A model's config, every dropout off, without its weights. Raises: UserError when it cannot be read."""
     with _loading("model", path, named_by):
-        return without_dropout(AutoConfig.from_pretrained(str(path), **options))
+        return without_dropout(AutoConfig.from_pretrained(str(path), **(_OWN_CODE | options)))
 
 
 def load_model(
@@ -68,6 +73,7 @@ def load_model(
     Returns: (model, names of weights that the checkpoint lacks and that were initialised anew).
     Raises: UserError when it cannot be read, or an option is neither's.
     """
+    options = _OWN_CODE | options
     hub = {name: options[name] for name in ("revision", "cache_dir", "token", "trust_remote_code") if name in options}
     with _loading("model", path, named_by):
         config, others = AutoConfig.from_pretrained(str(path), return_unused_kwargs=True, **options)
