@@ -8,7 +8,7 @@ OPS := $(VENV)/.ops
 export TORCH_EXTENSIONS_DIR ?= $(CURDIR)/.cache/torch_extensions
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help setup demo report test test-fast lint clean
+.PHONY: help setup demo report test test-fast soak lint clean
 
 help:  ## list these commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ test: test-fast  ## every test, fast ones first (about a quarter of an hour on 2
 
 test-fast: setup  ## all tests but the end-to-end ones
 	@$(PY) -m pytest -q -n 2 --dist loadfile -m "not e2e"
+
+soak: setup  ## kill every stage at 60 moments and compare what it leaves (about an hour)
+	@$(PY) -m pytest -q tests/faults --kills 60
 
 lint: setup  ## ruff, mypy and the import rules
 	@$(PY) -m ruff check --no-cache .

@@ -27,6 +27,7 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
+from transformers.trainer import TRAINER_STATE_NAME
 
 from launch.outputs import SAVING, checkpoint_step
 from launch.stage import Stage, gather_objects
@@ -148,10 +149,17 @@ class StageTrainer(Trainer):
             super()._save_checkpoint(model, trial)
             if dist.is_initialized():
                 dist.barrier()  # every rank has written its part
-            from_main_rank(lambda: _put_in_place(staging / name, self.stage.out / name))
-        if self.state.best_model_checkpoint is not None:
-            best = self.stage.out / Path(self.state.best_model_checkpoint).name
-            self.state.best_model_checkpoint = str(best)
+            # The Trainer noted the best checkpoint where it was being written.
+            if self.state.best_model_checkpoint is not None:
+                best = self.stage.out / Path(self.state.best_model_checkpoint).name
+                self.state.best_model_checkpoint = str(best)
+            from_main_rank(lambda: self._put_in_place(staging / name, self.stage.out / name))
+
+    def _put_in_place(self, written: Path, folder: Path) -> None:
+        self.state.save_to_json(str(written / TRAINER_STATE_NAME))
+        write_manifest(written)
+        publish(written, folder)
+        written.parent.rmdir()
 
     def measure_rows(self, rows: Rows) -> dict[str, float]:
         """`measure` over every row, each counted once, whatever the number of ranks. A collective."""
@@ -200,10 +208,8 @@ def joined(shares: Sequence[Mapping[str, Sequence[float]]]) -> dict[str, float]:
     return metrics
 
 
-def _put_in_place(written: Path, folder: Path) -> None:
-    write_manifest(written)
-    publish(written, folder)
-    written.parent.rmdir()
+def _is_summary(name: str) -> bool:
+    return name.startswith("train_") or name == "total_flos"
 
 
 class WriteMetrics(TrainerCallback):
@@ -218,7 +224,10 @@ class WriteMetrics(TrainerCallback):
             return
         from torch.utils.tensorboard import SummaryWriter
 
-        logs = {name: value for name, value in keywords["logs"].items() if is_scalar(value)}
+        # Left out: the Trainer's summary, whose mean loss and speed are of the steps since the last resume alone.
+        logs = {name: value for name, value in keywords["logs"].items() if is_scalar(value) and not _is_summary(name)}
+        if not logs:
+            return
         MetricsWriter(self.out).write(logs, state.global_step)
         self.board = self.board or SummaryWriter(str(self.out / "logs"))
         for name, value in logs.items():
@@ -239,9 +248,9 @@ class KeepCheckpoints(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **keywords: Any
     ) -> None:
-        # The path in a resumed state is where the run was; the folder may have been moved since.
-        if state.best_model_checkpoint:
-            best = self.out / Path(state.best_model_checkpoint).name
+        # Of a resumed run that was moved since, the Trainer has looked for the best checkpoint where it was.
+        if state.best_global_step:
+            best = self.out / f"checkpoint-{state.best_global_step}"
             state.best_model_checkpoint = str(best) if best.is_dir() else None
 
     def on_step_end(

@@ -55,7 +55,7 @@ def closed_root(root: Path, work: Path) -> list[str]:
 HUB_MODEL = ("EleutherAI/gpt-neo-125M", "hub cannot be reached", "name a folder on this machine")
 HUB_DATA = ("CarperAI/openai_summarize_tldr", "no hub can be reached", "--data FOLDER_OR_FILE")
 MODEL, DATA = HUB_MODEL[0], HUB_DATA[0]
-ROOM = ("3 checkpoints of this stage will take about", "0.1 MB are free", "choose another --root or --out")
+ROOM = ("4 checkpoints of this stage will take about", "0.1 MB are free", "choose another --root or --out")
 DENIED = ("closed: cannot write here (Permission denied)", "choose another")
 
 CASES = [
