@@ -13,7 +13,7 @@ from tiny_runs import logged, make_trainer, moved, run, weights
 from trlx.data.ppo_types import collate
 from trlx.trainer import register_trainer
 from trlx.trainer.accelerate_ppo_trainer import AcceleratePPOTrainer
-from trlx.trainer.engine import PATIENCE
+from trlx.utils.errors import UserError
 
 
 @register_trainer
@@ -57,13 +57,14 @@ def test_weights_and_moments_stay(tmp_path: Path, tokenizer_folder: str) -> None
 
 
 def test_too_many_in_a_row_end_the_run(tmp_path: Path, tokenizer_folder: str) -> None:
-    trainer = make_trainer(ppo_config(tmp_path, tokenizer_folder, train__epochs=9), NowAndThen)
-    trainer.broken = {*range(1, PATIENCE), *range(PATIENCE + 1, 99)}  # nine, a good one, then ten
+    config = ppo_config(tmp_path, tokenizer_folder, train__epochs=9, train__max_skipped_steps=3)
+    trainer = make_trainer(config, NowAndThen)
+    trainer.broken = {*range(1, 3), *range(4, 99)}  # two, a good one, then three
     trainer.prepare_learning()
     batches = trainer.batches()
-    for _ in range(2 * PATIENCE):
+    for _ in range(6):
         trainer.train_step(next(batches))
-    with pytest.raises(RuntimeError, match=f"not finite in {PATIENCE} optimizer steps in a row"):
+    with pytest.raises(UserError, match=r"the loss was not finite at step 7, .* 3 in a row: lower optimizer.kwargs.lr"):
         trainer.train_step(next(batches))
 
 

@@ -127,6 +127,10 @@ class TrainConfig(_Section):
             `checkpoint_dir/best_heldout_checkpoint`; null watches nothing.
         heldout_patience: evaluations in a row that must have parted before it counts.
         on_overoptimization: "warn", or "stop" to end training there and load the best held-out checkpoint back.
+        max_skipped_steps: optimizer steps in a row, or batches of rollouts in a row, that are skipped because a loss,
+            gradient or reward is not finite, at which the run ends. fp16 finds its loss scale by skipping at first.
+        reward_timeout: seconds that one call of the reward function or of metric_fn may take, else every rank ends;
+            null for no limit but that of the collective which other ranks wait in, an hour.
     """
 
     total_steps: int
@@ -158,6 +162,8 @@ class TrainConfig(_Section):
     heldout_metric: str | None = None
     heldout_patience: int = 2
     on_overoptimization: Literal["warn", "stop"] = "warn"
+    max_skipped_steps: int = 10
+    reward_timeout: float | None = 1800.0
 
 
 @dataclass

@@ -20,6 +20,8 @@ TRAIN = {
     "keep_checkpoints": AT_LEAST_0,
     "seed": AT_LEAST_0,
     "heldout_patience": AT_LEAST_1,
+    "max_skipped_steps": AT_LEAST_1,
+    "reward_timeout": POSITIVE,
 }
 # By name, of whatever method has it.
 METHOD = {

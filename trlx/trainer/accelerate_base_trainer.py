@@ -29,12 +29,17 @@ from trlx.trainer.checkpointer import BEST_NAME, RESUME_NAME, Checkpointer, evic
 from trlx.trainer.engine import Engine, make_accelerator
 from trlx.trainer.evaluator import Evaluator
 from trlx.trainer.heldout import HeldoutWatch
+from trlx.trainer.peers import peers_alive
 from trlx.trainer.responder import Responder
 from trlx.trainer.setup import base_model_of, check_tokenizer, minibatches_of, tokenizer_of, tracker_of
+from trlx.trainer.skipping import require_finite_steps
 from trlx.trainer.step import run_step
+from trlx.trainer.stopping import Stopper
+from trlx.utils.distributed import from_main_rank
 from trlx.utils.errors import UserError
 from trlx.utils.logging import tqdm
 from trlx.utils.optimizers import make_optimizer, make_scheduler
+from trlx.utils.timeouts import limited
 
 Loss = tuple[Tensor, dict[str, Any]]
 
@@ -89,7 +94,9 @@ class AccelerateRLTrainer(BaseRLTrainer):
         self.phase_over = False  # True = the rest of this epoch's passes is left out
         self.best_reward = -float("inf")
         self.heldout = HeldoutWatch(train, self.accelerator, self.checkpointer, self.tracker)
+        self.stopper = Stopper(self)
         self._evaluated = self._saved = -1  # the last step that was
+        self._unfinished = False  # whether a signal ended the run before all was done that follows a step
         self._samples: pd.DataFrame | None = None  # of the last evaluation
         self._reward: float | None = None  # its mean reward
 
@@ -226,7 +233,15 @@ class AccelerateRLTrainer(BaseRLTrainer):
     # -- training ---------------------------------------------------------------------------------------------------
 
     def learn(self) -> None:
-        """Train until `total_steps` or the last epoch, evaluating and saving on the way."""
+        """Train until `total_steps` or the last epoch, evaluating and saving on the way.
+
+        SIGTERM or SIGUSR1 ends the process before that, with exit code 0, once what resumes the run is saved; see
+        `trlx.trainer.stopping`.
+        """
+        with self.stopper.request, peers_alive():
+            self._learn()
+
+    def _learn(self) -> None:
         self.prepare_learning()
         main = self.accelerator.is_main_process
         bar = tqdm(total=self.total_steps, initial=self.iter_count, desc="training", disable=not main)
@@ -238,6 +253,7 @@ class AccelerateRLTrainer(BaseRLTrainer):
                 stats = self.train_step(microbatches)
                 bar.update()
                 bar.set_postfix(loss=f"{stats['losses/total_loss']:.3f}", refresh=False)
+                self.stopper.after_step()
                 self._after_step(last=self._is_over)
                 if self._is_over:
                     break
@@ -255,7 +271,8 @@ class AccelerateRLTrainer(BaseRLTrainer):
     def batches(self) -> Iterator[list[Any]]:
         """The microbatches of each optimizer step, until the last epoch; after `load`, from where the run stopped."""
         while self.epoch < self.config.train.epochs:
-            self.start_epoch()
+            with self.stopper.before_next_step():
+                self.start_epoch()
             while self.inner_epoch < self.n_inner_epochs:
                 loader = MiniBatchIterator(self.create_train_dataloader(), self.mb_size, self.num_mb)
                 for index, microbatches in enumerate(loader):
@@ -281,6 +298,7 @@ class AccelerateRLTrainer(BaseRLTrainer):
         self.iter_count += 1
         self.check_step(stats)
         self.tracker.log(stats, self.iter_count)
+        require_finite_steps(stats, self.iter_count, self.config.train.max_skipped_steps)
         self.after_optimizer_step()
         return stats
 
@@ -302,7 +320,11 @@ class AccelerateRLTrainer(BaseRLTrainer):
             self.save(str(Path(train.checkpoint_dir) / RESUME_NAME))
 
     def _make_up(self) -> None:
-        """Write what a kill after the evaluation of the step that was resumed from kept from the disk."""
+        """Do what a signal, or a kill after the evaluation of the step that was resumed from, kept from being done."""
+        if self._unfinished:
+            self._unfinished = False
+            self._after_step(last=self._is_over)
+            return
         if not self.iter_count or self._evaluated != self.iter_count:
             return
         self._keep_if_best()
@@ -328,11 +350,16 @@ class AccelerateRLTrainer(BaseRLTrainer):
         if self.eval_pipeline is None:
             return {}
         self.nth_evaluation += 1
-        evaluator = Evaluator(self.responder, self.eval_pipeline, self.eval_batch_size, self.reward_fn, self.metric_fn)
+        judges = self.limited(self.reward_fn), self.limited(self.metric_fn)
+        evaluator = Evaluator(self.responder, self.eval_pipeline, self.eval_batch_size, *judges)
         stats, self._samples = evaluator.run(f"evaluation at step {self.iter_count}")
         self.tracker.log(stats, self.iter_count)
         self.tracker.log_table("samples", self._samples, self.iter_count)
         return stats
+
+    def limited(self, function: Callable[..., Any] | None) -> Callable[..., Any] | None:
+        """A function of the user's that raises UserError where it takes longer than `train.reward_timeout`."""
+        return function and limited(function, self.config.train.reward_timeout, "train.reward_timeout")
 
     @property
     def eval_batch_size(self) -> int:
@@ -356,6 +383,8 @@ class AccelerateRLTrainer(BaseRLTrainer):
             "evaluated": self._evaluated,
             "evaluated_reward": self._reward,
             "heldout": self.heldout.state_dict(),
+            "skipped": self.engine.skipped,
+            "step_unfinished": False,
         }
 
     def load_state_dict(self, state: Mapping[str, Any], tensors: dict[str, Tensor] | None) -> None:
@@ -366,6 +395,7 @@ class AccelerateRLTrainer(BaseRLTrainer):
         self.best_reward = -float("inf") if state["best_reward"] is None else state["best_reward"]
         self._evaluated, self._reward = state.get("evaluated", -1), state.get("evaluated_reward")
         self.heldout.load_state_dict(state.get("heldout", {}))
+        self.engine.skipped, self._unfinished = state.get("skipped", 0), state.get("step_unfinished", False)
 
     def state_tensors(self) -> dict[str, Tensor] | None:
         """This rank's tensors that a checkpoint in the middle of an epoch must hold."""
@@ -391,7 +421,8 @@ class AccelerateRLTrainer(BaseRLTrainer):
         Args:
             directory: the checkpoint; None for the newest in `checkpoint_dir`.
         """
-        found = directory or find_resumable(self.config.train.checkpoint_dir) or self.config.train.checkpoint_dir
+        folder = self.config.train.checkpoint_dir
+        found = directory or from_main_rank(lambda: find_resumable(folder)) or folder
         self.load_state_dict(*self.checkpointer.load(found))
 
     def resume(self, source: str) -> None:
@@ -399,7 +430,8 @@ class AccelerateRLTrainer(BaseRLTrainer):
 
         Raises: UserError when there is none to resume from.
         """
-        found = find_resumable(self.config.train.checkpoint_dir) if source == "auto" else Path(source)
+        folder = self.config.train.checkpoint_dir
+        found = from_main_rank(lambda: find_resumable(folder)) if source == "auto" else Path(source)
         if found is None or not found.exists():
             where = self.config.train.checkpoint_dir if found is None else found
             raise UserError(f"there is no checkpoint to resume from at {where}: start afresh, or name another")

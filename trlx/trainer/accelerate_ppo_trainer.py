@@ -35,6 +35,8 @@ from trlx.trainer import register_trainer
 from trlx.trainer.accelerate_base_trainer import AccelerateRLTrainer, Loss
 from trlx.trainer.rollout import Chunk, RolloutCollector
 from trlx.trainer.rollout_log import RolloutLog
+from trlx.trainer.scoring import NotFiniteScores
+from trlx.trainer.skipping import SkippedRollouts, all_finite
 from trlx.utils.errors import UserError
 from trlx.utils.logging import tqdm
 from trlx.utils.moments import RunningMoments
@@ -68,6 +70,7 @@ class AcceleratePPOTrainer(AccelerateRLTrainer):
         self.sampler: PromptSampler | None = None
         self.collector: RolloutCollector | None = None
         self.rollout_log = RolloutLog(self.config, self.accelerator.process_index)
+        self.skipped_rollouts = SkippedRollouts(self.config.train.max_skipped_steps)
 
     def get_arch(self, config: TRLConfig) -> HydraValueHeadModel:
         seq2seq = config.model.model_arch_type == "seq2seq"
@@ -116,7 +119,7 @@ class AcceleratePPOTrainer(AccelerateRLTrainer):
             self.responder,
             self.engine,
             self.method,
-            self.reward_fn,  # type: ignore[arg-type]
+            self.limited(self.reward_fn),  # type: ignore[arg-type]
             self.prompt_iterator,
             self.running_moments,
         )
@@ -143,7 +146,10 @@ class AcceleratePPOTrainer(AccelerateRLTrainer):
         collected = 0
         bar = tqdm(total=num_rollouts, desc="rollouts", leave=False, disable=not self.accelerator.is_main_process)
         while collected < num_rollouts:
-            chunk = self.collector.collect()  # 1
+            self.stopper.between_batches()
+            chunk = self._collect(self.collector)  # 1
+            if chunk is None:
+                continue
             rewards, kl = kl_shaped_rewards(
                 chunk.scores, chunk.logprobs, chunk.ref_logprobs, chunk.response_mask, self.kl_ctl.value
             )  # 2
@@ -156,6 +162,19 @@ class AcceleratePPOTrainer(AccelerateRLTrainer):
         self.push_to_store(elements)
         self.tracker.log(self._phase_statistics(chunks), iter_count)
         self.rollout_log.write(self.epoch, iter_count)
+
+    def _collect(self, collector: RolloutCollector) -> Chunk | None:
+        """The next chunk; None, on every rank, where it holds what is not finite. Raises: UserError after too many."""
+        why = "a log-probability, value or scaled score is not finite"
+        try:
+            chunk = collector.collect()
+            if all_finite(self.accelerator, chunk.logprobs, chunk.ref_logprobs, chunk.values, chunk.scores):
+                self.skipped_rollouts.kept()
+                return chunk
+        except NotFiniteScores as error:
+            why = str(error)
+        self.skipped_rollouts.dropped(why, self.iter_count)
+        return None
 
     def push_to_store(self, data: Iterable[PPORLElement]) -> None:
         """Hand a phase's rollouts to the store; for users to filter or change them on the way."""
@@ -238,7 +257,8 @@ class AcceleratePPOTrainer(AccelerateRLTrainer):
 
     def post_epoch_callback(self) -> None:
         """5: adapt the KL coefficient to the phase's KL, and make room for the next phase's rollouts."""
-        self.kl_ctl.update(self.mean_kl, n_steps=len(self.store) * self.accelerator.num_processes)
+        if math.isfinite(self.mean_kl):  # it may be an override's
+            self.kl_ctl.update(self.mean_kl, n_steps=len(self.store) * self.accelerator.num_processes)
         self.store.clear_history()
 
     def _phase_statistics(self, chunks: list[Chunk]) -> dict[str, float]:
@@ -258,6 +278,7 @@ class AcceleratePPOTrainer(AccelerateRLTrainer):
             "policy/kl_per_token": k1_sum / tokens,
             "kl_ctl_value": self.kl_ctl.value,
             "rollout/phase": float(self.epoch),
+            "rollout/skipped_chunks": float(self.skipped_rollouts.total),
         }
 
     def _doubt(self, message: str) -> None:
@@ -278,6 +299,7 @@ class AcceleratePPOTrainer(AccelerateRLTrainer):
             "prompt_position": self.sampler.position if self.sampler else 0,
             "collector": self.collector.state_dict() if self.collector else None,
             "rollout_log": self.rollout_log.state_dict(),
+            "skipped_rollouts": self.skipped_rollouts.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any], tensors: dict[str, Tensor] | None) -> None:
@@ -285,6 +307,7 @@ class AcceleratePPOTrainer(AccelerateRLTrainer):
         self.kl_ctl.value, self.mean_kl = state["kl_coef"], state["mean_kl"]
         vars(self.running_moments).update(state["moments"])
         self.rollout_log.load_state_dict(state["rollout_log"])
+        self.skipped_rollouts.load_state_dict(state.get("skipped_rollouts", {}))
         if self.sampler is not None and self.collector is not None and state["collector"] is not None:
             self.sampler.position = state["prompt_position"]
             self.collector.load_state_dict(state["collector"])

@@ -7,6 +7,7 @@ above a threshold of their prompt's, which rises from epoch to epoch; the epoch 
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -90,24 +91,41 @@ class AccelerateRFTTrainer(AccelerateSFTTrainer):
 
     @torch.no_grad()
     def grow(self, pipeline: PromptPipeline) -> None:
-        """Sample `n_generations_per_prompt` responses to each of this rank's prompts; score those of all ranks."""
-        count = self.method.n_generations_per_prompt
-        mine = range(self.accelerator.process_index, len(pipeline), self.accelerator.num_processes)
+        """Sample `n_generations_per_prompt` responses to each of this rank's prompts; score those of all ranks.
+
+        A response whose score is not finite is left out. Raises: UserError when none has a finite one.
+        """
+        count, world = self.method.n_generations_per_prompt, self.accelerator.num_processes
+        mine = range(self.accelerator.process_index, len(pipeline), world)
         queue = [index for index in mine for _ in range(count)]
         size = max(count, self.config.train.batch_size)
+        longest = math.ceil(len(pipeline) / world) * count  # any rank's queue
         texts = [Texts([], [], [], {name: [] for name in pipeline.metadata_names})]
         responses: list[tuple[int, ...]] = []
-        for start in range(0, len(queue), size):
+        for start in range(0, longest, size):
+            self.stopper.between_batches()
+            if start >= len(queue):
+                break
             batch = pipeline.batch(queue[start : start + size])
             moved = batch.to(self.accelerator.device)
             made = self.responder.rollout(moved.input_ids, moved.attention_mask, with_logprobs=False)
             texts.append(self.responder.texts(batch, made))
             responses += _rows(made)
-        scores, all_scores = score_all_ranks(self.accelerator, self.reward_fn, self.tokenizer, Texts.join(texts))  # type: ignore[arg-type]
-        for index, tokens, score in zip(queue, responses, scores.totals.tolist(), strict=True):
-            self.generations.setdefault(index, []).append(Sample(tokens, score))
-        fresh = all_scores.totals
-        stats = {"rollout_scores/mean": fresh.mean(), "rollout_scores/std": fresh.std(correction=0)}
+        reward_fn: Any = self.limited(self.reward_fn)
+        joined = Texts.join(texts)
+        scores, all_scores = score_all_ranks(self.accelerator, reward_fn, self.tokenizer, joined, finite=False)
+        usable = torch.tensor(all_scores.finite)
+        if not usable.any():
+            raise UserError(f"reward_fn returned no finite score for any of {len(usable)} responses: mend it")
+        for index, tokens, score, good in zip(queue, responses, scores.totals.tolist(), scores.finite, strict=True):
+            if good:
+                self.generations.setdefault(index, []).append(Sample(tokens, score))
+        fresh = all_scores.totals[usable]
+        stats = {
+            "rollout_scores/mean": fresh.mean(),
+            "rollout_scores/std": fresh.std(correction=0),
+            "rollout_scores/not_finite": float((~usable).sum()),
+        }
         self.tracker.log(stats, self.iter_count)
 
     def improve(self, pipeline: PromptPipeline) -> None:

@@ -22,9 +22,6 @@ from trlx.utils.distributed import start_process_group
 from trlx.utils.errors import UserError
 from trlx.utils.zero import master_weight
 
-# Optimizer steps in a row without a finite gradient after which a run gives up.
-PATIENCE = 10
-
 
 def make_accelerator(n_minibatches: int, minibatch_size: int, max_grad_norm: float | None) -> Accelerator:
     """An Accelerator on all ranks.
@@ -86,7 +83,6 @@ class Engine:
                 loss: the shares of all microbatches and ranks add up to it.
 
         Returns: the gradient's global norm before clipping; not finite when the step was skipped.
-        Raises: RuntimeError after `PATIENCE` such steps in a row.
         """
         for index, share in enumerate(shares):
             last = index == len(shares) - 1
@@ -96,8 +92,6 @@ class Engine:
         norm = self._deepspeed_norm() if self.is_deepspeed else self._clip_and_step()
         self.scheduler.step()
         self.skipped = 0 if math.isfinite(norm) else self.skipped + 1
-        if self.skipped >= PATIENCE:
-            raise RuntimeError(f"the gradient was not finite in {PATIENCE} optimizer steps in a row: training stops")
         return norm
 
     def _backward(self, share: Tensor, last: bool) -> None:

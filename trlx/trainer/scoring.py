@@ -18,6 +18,7 @@ from trlx.utils.errors import UserError
 
 T = TypeVar("T")
 RewardFn = Callable[..., Any]
+LARGEST = torch.finfo(torch.float32).max
 
 
 @dataclass
@@ -67,22 +68,40 @@ class Scores:
         """Each number within ± limit."""
         return Scores([[min(max(number, -limit), limit) for number in row] for row in self.rows], self.dense)
 
+    @property
+    def finite(self) -> list[bool]:
+        """Of each response, whether all its numbers and their sum are finite, in float32."""
+        return [all(abs(number) <= LARGEST for number in (*row, sum(row))) for row in self.rows]
+
     def part(self, start: int, stop: int) -> Scores:
         """Those of some responses."""
         return Scores(self.rows[start:stop], self.dense)
 
 
+class NotFiniteScores(UserError):
+    """Scores that nothing can be learned from; raised on every rank."""
+
+
 def score_all_ranks(
-    accelerator: Accelerator, reward_fn: RewardFn, tokenizer: PreTrainedTokenizerBase, texts: Texts
+    accelerator: Accelerator,
+    reward_fn: RewardFn,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Texts,
+    finite: bool = True,
 ) -> tuple[Scores, Scores]:
     """Score the responses of every rank in one call of `reward_fn` on the main rank.
 
     Every rank must call it. An error of the reward function is raised on every rank, so that none is left waiting.
 
+    Args:
+        finite: whether to raise NotFiniteScores for a number that is not, rather than to return it.
+
     Returns: (scores of this rank's responses, scores of all ranks').
     """
     parts: list[Texts] = gather_object([texts])
-    scores = on_main_rank(accelerator, lambda: call_reward_fn(reward_fn, tokenizer, Texts.join(parts)))
+    scores = on_main_rank(accelerator, lambda: call_reward_fn(reward_fn, tokenizer, Texts.join(parts), finite=False))
+    if finite:
+        _require_finite(scores, [output for part in parts for output in part.outputs])
     start = sum(len(part.outputs) for part in parts[: accelerator.process_index])
     return scores.part(start, start + len(texts.outputs)), scores
 
@@ -92,7 +111,7 @@ def on_main_rank(accelerator: Accelerator, act: Callable[[], T]) -> T:
 
     Every rank must call it; none is left waiting when the function fails.
     """
-    answer: list[Any] = [None, None]
+    answer: list[Any] = [None, None, None]  # result, what to tell the user, traceback
     failure: Exception | None = None
     if accelerator.is_main_process:
         try:
@@ -100,17 +119,23 @@ def on_main_rank(accelerator: Accelerator, act: Callable[[], T]) -> T:
         except Exception as error:
             if accelerator.num_processes == 1:
                 raise
-            failure, answer[1] = error, "".join(traceback.format_exception(error))
+            failure, answer[2] = error, "".join(traceback.format_exception(error))
+            answer[1] = str(error) if isinstance(error, UserError) else None
     broadcast_object_list(answer)
-    if isinstance(failure, UserError):
-        raise failure
     if answer[1] is not None:
-        raise RuntimeError(f"a function of yours failed on the main rank:\n{answer[1]}") from failure
+        raise failure or UserError(answer[1])
+    if answer[2] is not None:
+        raise RuntimeError(f"a function of yours failed on the main rank:\n{answer[2]}") from failure
     return answer[0]
 
 
-def call_reward_fn(reward_fn: RewardFn, tokenizer: PreTrainedTokenizerBase, texts: Texts) -> Scores:
-    """One finite number a response, or one a token.
+def call_reward_fn(
+    reward_fn: RewardFn, tokenizer: PreTrainedTokenizerBase, texts: Texts, finite: bool = True
+) -> Scores:
+    """One number a response, or one a token.
+
+    Args:
+        finite: whether each must be finite.
 
     Raises: UserError when the reward function returns anything else.
     """
@@ -130,7 +155,19 @@ def call_reward_fn(reward_fn: RewardFn, tokenizer: PreTrainedTokenizerBase, text
     dense = any(score.dim() == 1 for score in tensors)
     if any(score.dim() != int(dense) for score in tensors):
         raise UserError("reward_fn must return one number for each sample, or a list of numbers for each")
-    return Scores([score.reshape(-1).tolist() for score in tensors], dense)
+    scores = Scores([score.reshape(-1).tolist() for score in tensors], dense)
+    if finite:
+        _require_finite(scores, texts.outputs)
+    return scores
+
+
+def _require_finite(scores: Scores, outputs: Sequence[str]) -> None:
+    if not all(scores.finite):
+        index = scores.finite.index(False)
+        score = scores.rows[index] if scores.dense else scores.rows[index][0]
+        raise NotFiniteScores(
+            f"reward_fn returned {_short(score)}, which is not finite, for sample {index}: {outputs[index]!r}"
+        )
 
 
 def _takes(function: Callable[..., Any], name: str) -> bool:
@@ -145,12 +182,9 @@ def _takes(function: Callable[..., Any], name: str) -> bool:
 def _as_numbers(score: Any, index: int, texts: Texts) -> Tensor:
     about = f"for sample {index}: {texts.outputs[index]!r}"
     try:
-        numbers = torch.as_tensor(score, dtype=torch.float64)
+        return torch.as_tensor(score, dtype=torch.float64)
     except (TypeError, ValueError, RuntimeError):
         raise UserError(f"reward_fn must return numbers, not {_short(score)} {about}") from None
-    if not torch.isfinite(numbers).all():
-        raise UserError(f"reward_fn returned {_short(score)}, which is not finite, {about}")
-    return numbers
 
 
 def _short(value: Any) -> str:

@@ -40,11 +40,13 @@ def run_step(
         before = time.perf_counter()
         value, stats = loss(part)
         if len(collected) < len(microbatches):  # those that are repeated are known already
-            collected.append((weight, {"losses/total_loss": value.detach(), **stats}))
+            collected.append((weight, {**stats, "losses/total_loss": value.detach()}))
         synchronise(device)
         forward += time.perf_counter() - before
-        # Without weight a loss may be 0/0, and has no say.
-        return value * (weight / total).to(value.dtype) if weight > 0 else value.nan_to_num() * 0
+        if weight <= 0:  # a loss may be 0/0 then, and has no say
+            return value.nan_to_num() * 0
+        # A loss that is not finite makes a gradient that is not, whatever its backward pass does: the step is skipped.
+        return value * (weight / total).to(value.dtype) * torch.where(value.isfinite(), 1.0, torch.nan).to(value.dtype)
 
     # Ranks with fewer microbatches repeat one without weight, so that none waits for another.
     spare = [(microbatches[-1], weights[-1] * 0)] * (most - len(microbatches))

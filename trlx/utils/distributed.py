@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
@@ -14,6 +15,9 @@ from accelerate import PartialState
 from trlx.utils.errors import EXIT_USER_ERROR, UserError
 
 T = TypeVar("T")
+# How long a rank waits for the others, who may wait for a reward function on the main rank (`train.reward_timeout`);
+# NCCL's own ten minutes would end a run whose judge is slow.
+COLLECTIVE_TIMEOUT = timedelta(hours=1)
 
 
 def start_process_group() -> PartialState:
@@ -30,7 +34,7 @@ def start_process_group() -> PartialState:
             f"{local} processes were asked for on a machine with {torch.cuda.device_count()} GPUs: "
             "lower --num_processes (accelerate) or --num_gpus (deepspeed)"
         )
-    state = PartialState(cpu=not torch.cuda.is_available())
+    state = PartialState(cpu=not torch.cuda.is_available(), timeout=COLLECTIVE_TIMEOUT)
     if state.num_processes != expected:
         raise UserError(
             f"the launcher started {expected} processes but accelerate sees {state.num_processes}: "
