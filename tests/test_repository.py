@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from evaluation.frontier_options import FrontierOptions
+from launch.pipeline.options import PipelineOptions
 from reward_model.gate import GateOptions
 from reward_model.train_reward_model_gptneo import RewardOptions
 from sft.train_gptneo_summarize import SftOptions
@@ -34,9 +35,22 @@ STAGE_OPTIONS: dict[str, type[Any]] = {
     "inference": InferenceOptions,
     "posts": PostsOptions,
     "pairs": PairsOptions,
+    "pipeline": PipelineOptions,
 }
-STAGE_CONFIGS = sorted(path for path in (REPO / "configs").rglob("*.yaml") if "accelerate" not in path.name)
-ACCELERATE_CONFIGS = sorted((REPO / "configs").rglob("*accelerate*.yaml"))
+YAML_FILES = sorted((REPO / "configs").rglob("*.yaml"))
+ACCELERATE_CONFIGS = [path for path in YAML_FILES if "accelerate" in path.relative_to(REPO / "configs").as_posix()]
+STAGE_CONFIGS = [path for path in YAML_FILES if path not in ACCELERATE_CONFIGS]
+# How each starts its processes: distributed_type; with DeepSpeed, its ZeRO stage and where the optimizer's state lies.
+KINDS: dict[str, tuple[Any, ...]] = {
+    "default_accelerate_config.yaml": ("DEEPSPEED", 2, "none"),
+    "tiny/accelerate.yaml": ("DEEPSPEED", 2, "none"),
+    "accelerate/zero2_offload.yaml": ("DEEPSPEED", 2, "cpu"),
+    "accelerate/zero3.yaml": ("DEEPSPEED", 3, "none"),
+    "accelerate/zero3_offload.yaml": ("DEEPSPEED", 3, "cpu"),
+    "accelerate/ddp.yaml": ("MULTI_GPU",),
+    "accelerate/cpu.yaml": ("MULTI_GPU",),
+    "accelerate/one_gpu.yaml": ("NO",),
+}
 DEEPSPEED_CONFIGS = sorted((REPO / "configs").rglob("*.json"))
 
 
@@ -70,8 +84,13 @@ def test_the_full_size_config_is_the_default(name: str) -> None:
 def test_every_accelerate_config_is_complete(path: Path) -> None:
     from accelerate.commands.config.config_args import load_config_from_file
 
-    config = load_config_from_file(str(path))
-    assert config.num_processes >= 1 and config.deepspeed_config["zero_stage"] == 2
+    config: Any = load_config_from_file(str(path))
+    zero = config.deepspeed_config or {}
+    sharding = (zero["zero_stage"], zero["offload_optimizer_device"]) if zero else ()
+    assert (config.distributed_type.value, *sharding) == KINDS[label(path)]
+    assert config.num_processes >= 1
+    # bfloat16 is for GPUs: on processor cores it is slower than float32, and less exact.
+    assert config.use_cpu == (config.mixed_precision == "no")
     assert f"--config_file configs/{label(path)}" in path.read_text(encoding="utf-8")
 
 
