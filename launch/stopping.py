@@ -1,0 +1,58 @@
+"""How a Trainer stage (SFT, reward model) stops when a signal asks it to: after an optimizer step, saved, with code 0.
+
+Wired by `trainer.add_callback(StopOnSignal(stage.say))`, after the callbacks that look after checkpoints. An evaluation
+that is due at that step still takes place, so that the resumed run, which would not make up for it, is the same as one
+that was never stopped. Left out: the policy stages, which the engine stops (`trlx.trainer.stopping`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from trlx.utils.signals import StopRequest
+
+
+class StopOnSignal(TrainerCallback):
+    """Ends the process with exit code 0 once a checkpoint is written that the stage resumes from.
+
+    Args:
+        say: prints a line on the main rank.
+    """
+
+    def __init__(self, say: Callable[[str], None]):
+        self.say, self.request, self.stopping = say, StopRequest(), False
+
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        self.request.__enter__()
+
+    def on_train_end(self, *_: Any, **__: Any) -> None:
+        self.request.__exit__()
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **keywords: Any
+    ) -> None:
+        if self._asked(args.device) and state.global_step < state.max_steps:  # the last step ends the stage anyway
+            self.stopping = control.should_save = True
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **keywords: Any) -> None:
+        if not self.stopping:
+            return
+        why = self.request.name or "a signal to another rank"
+        self.say(f"{why}: training stops after step {state.global_step}; --resume true goes on from there")
+        self.request.__exit__()
+        if dist.is_initialized():
+            dist.barrier()
+            dist.destroy_process_group()
+        raise SystemExit(0)
+
+    def _asked(self, device: torch.device) -> bool:
+        """Whether any rank was asked to stop. A collective."""
+        flag = torch.tensor(float(self.request.name is not None), device=device)
+        if dist.is_initialized():
+            dist.all_reduce(flag)
+        return bool(flag.item())

@@ -1,0 +1,99 @@
+"""A Trainer stage that is told to stop, and one whose batches are made by worker processes."""
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, TrainerCallback
+
+from launch import stage as stage_module
+from launch.outputs import last_whole_checkpoint
+from launch.stage_trainer import StageTrainer
+from launch.stopping import StopOnSignal
+from sft.train_gptneo_summarize import main
+from trlx.utils.metrics import read_metrics
+
+
+def options(root: Path, out: str, *more: str) -> list[str]:
+    return [
+        f"--root={root}",
+        f"--out={root}/{out}",
+        f"--model={root}/base",
+        f"--data={root}/data/sft",
+        "--max_length=128",
+        "--max_steps=5",
+        "--batch_size=4",
+        "--warmup_steps=1",
+        "--eval_steps=3",
+        "--save_steps=100",
+        "--log_steps=1",
+        "--precision=fp32",
+        "--rouge_samples=0",
+        *more,
+    ]
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return AutoModelForCausalLM.from_pretrained(folder).state_dict()
+
+
+class Notice(TrainerCallback):
+    """Sends this process a signal in the third step."""
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.global_step == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_stage_that_was_told_to_stop_resumes_to_the_same_model(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole, cut = root / "whole", root / "cut"
+    main(options(root, "whole"))
+    make = StageTrainer.__init__
+
+    def with_notice(self: StageTrainer, **keywords: Any) -> None:
+        make(self, **keywords)
+        if not any(isinstance(one, StopOnSignal) for one in self.callback_handler.callbacks):
+            self.add_callback(StopOnSignal(keywords["stage"].say))
+        self.add_callback(Notice)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StageTrainer, "__init__", with_notice)
+        with pytest.raises(SystemExit) as end:
+            main(options(root, "cut"))
+    assert end.value.code == 0 and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert "[sft] SIGTERM: training stops after step 3; --resume true goes on from there" in capsys.readouterr().out
+    assert last_whole_checkpoint(cut) == cut / "checkpoint-3"
+    assert not (cut / "config.json").exists()  # no model is offered before the end
+    main(options(root, "cut", "--resume=true"))
+    resumed = weights(cut)
+    assert all(torch.equal(value, resumed[name]) for name, value in weights(whole).items())
+
+    def numbers(folder: Path) -> list[dict[str, Any]]:
+        timed = ("time", "eval_runtime")
+        return [
+            {name: value for name, value in line.items() if name not in timed}
+            for line in read_metrics(folder)
+            if "train_runtime" not in line
+        ]
+
+    assert numbers(cut) == numbers(whole)
+
+
+def test_worker_processes_change_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make = stage_module.training_arguments
+    for workers in (0, 2):
+
+        def with_workers(*given: Any, workers: int = workers) -> Any:
+            args = make(*given)
+            args.dataloader_num_workers = workers
+            return args
+
+        monkeypatch.setattr(stage_module, "training_arguments", with_workers)
+        main(options(root, f"workers{workers}", "--max_steps=3"))
+    alone, helped = weights(root / "workers0"), weights(root / "workers2")
+    assert all(torch.equal(value, helped[name]) for name, value in alone.items())
