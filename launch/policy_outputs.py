@@ -47,7 +47,6 @@ def claim_outputs(stage: str, config: TRLConfig, overwrite: bool, resume: bool |
     if overwrite and resume:
         raise UserError("--overwrite and --resume exclude each other: give one of them")
     folder = Path(config.train.checkpoint_dir)
-    take(folder)
     written = list(_found(folder, CHECKPOINTS))
     held = sorted([*written, *_found(log_folder(config.train), LOGS)])
     if held and not overwrite and not resume:
@@ -57,6 +56,7 @@ def claim_outputs(stage: str, config: TRLConfig, overwrite: bool, resume: bool |
     if resume and found is None and finished:
         raise UserError(f"{finished[0]} holds a model but nothing to resume from: pass --overwrite to train it anew")
     require_ppo_room(config, written)
+    take(folder)
     _remove(held if found is None else [path for path in held if path == folder / EXPORT])
     if resume:
         start = f"resuming from {found}" if found else "no whole checkpoint: from the beginning"

@@ -30,6 +30,14 @@ import ctypes
 header = (ctypes.c_uint32 * 2)(0x20080522, 0)
 assert ctypes.CDLL(None).capset(header, (ctypes.c_uint32 * 6)()) == 0
 """
+# Another run has the folder, as the system says it (tests/trlx/utils/test_lock.py has two real processes).
+IN_USE = """
+import types
+from trlx.utils import lock
+def taken(*_):
+    raise BlockingIOError
+lock.fcntl = types.SimpleNamespace(flock=taken, LOCK_EX=2, LOCK_NB=4)
+"""
 AS_ANYONE = NO_RIGHTS if os.geteuid() == 0 else ""
 
 
@@ -45,6 +53,11 @@ def closed(*options: str) -> Spoil:
         return [*options, f"{work}/closed/out"]
 
     return spoil
+
+
+def with_lock_file(root: Path, work: Path) -> list[str]:
+    (root / ".new.lock").touch()
+    return []
 
 
 def closed_root(root: Path, work: Path) -> list[str]:
@@ -107,5 +120,7 @@ CASES = [
         ("closed", "Permission denied"),
         AS_ANYONE,
     ),
+    Case("folder-in-use", SFT, with_lock_file, ("another run is writing here", "--root or --out"), IN_USE),
+    Case("folder-in-use-by-ppo", PPO, with_lock_file, ("another run is writing here", "--root or --out"), IN_USE),
     Case("no-hub-to-inspect", "-m tasks inspect", given(DATA), HUB_DATA, NO_HUB),
 ]
