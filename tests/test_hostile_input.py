@@ -90,7 +90,7 @@ def run_stages(root: Path) -> None:
     more = ["--rouge_samples=2", "--max_new_tokens=4"]
     sft.main([f"--root={root}", "--model={root}/base", data, *short, *more])
     stage = [f"--root={root}", "--model={root}/base", judged, "--references={root}/data/sft", *short]
-    (root / "gate.yaml").write_text("thresholds: {padding: 1.0e-3}\n")
+    (root / "gate.yaml").write_text("thresholds: {min_pairs: 1, min_posts: 1, accuracy: 0.0}\n")
     reward_model.main([*stage, "--gate={root}/gate.yaml"])
     loop = ["--train.total_steps=1", "--train.batch_size=4", "--train.seq_length=160", "--train.eval_interval=1"]
     method = ["--method.num_rollouts=4", "--method.chunk_size=4", "--method.ppo_epochs=1"]
