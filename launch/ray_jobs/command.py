@@ -88,6 +88,7 @@ def _train(job: Job, options: RayOptions, resources: dict[str, float]) -> int:
         raise _failure(job, options, error) from error
     if not metrics.get("finished"):
         _refuse_mistake(job)
+        raise RuntimeError(f"Ray ended {job.stage} before it was done: {metrics}")
     return int(metrics.get("attempt", 1))
 
 
@@ -106,10 +107,11 @@ def _reason(error: Exception) -> str:
 
 
 def _refuse_mistake(job: Job) -> None:
-    """Raises: UserError with the mistake in the input that a worker met, read where the workers are."""
+    """Raises: UserError with the mistake in the input that a rank met, read where the workers are."""
     import ray
 
-    told = ray.get(ray.remote(num_cpus=0)(Job.told).remote(job))
+    there = Path(job.folder).is_dir()
+    told = job.told() if there else ray.get(ray.remote(num_cpus=0)(Job.told).remote(job))
     if told is not None:
         raise UserError(told)
 

@@ -22,10 +22,11 @@ from launch.ray_jobs.options import SCRIPTS, stage_options
 from launch.ray_jobs.output import log_path, printing_to
 from trlx.utils.disk import disk_trouble
 from trlx.utils.distributed import is_main_rank
-from trlx.utils.errors import EXIT_USER_ERROR, SILENCE, UserError
+from trlx.utils.errors import EXIT_USER_ERROR, UserError
 from trlx.utils.files import write_json, write_text
 
-USER_ERROR_FILE, STARTED_FILE = "user_error.txt", "started.json"
+MISTAKES, STARTED_FILE = "mistakes", "started.json"
+PATIENCE = 30.0  # seconds that ranks wait for the others to meet the same mistake
 
 
 @dataclass(frozen=True)
@@ -42,14 +43,14 @@ class Job:
     folder: str
     cwd: str
 
-    @property
-    def user_error(self) -> Path:
-        """Where a mistake in the input is left for the next attempt, which then does nothing, and for the person."""
-        return Path(self.folder) / USER_ERROR_FILE
+    def mistake(self, rank: int) -> Path:
+        """Where a rank leaves the mistake in the input that it met; empty where the main rank tells it."""
+        return Path(self.folder) / MISTAKES / f"rank_{rank}.txt"
 
     def told(self) -> str | None:
-        """The mistake in the input that a worker met, or None."""
-        return self.user_error.read_text(encoding="utf-8") if self.user_error.exists() else None
+        """The mistake in the input that a rank met, or None. The next attempt does nothing then."""
+        texts = [path.read_text(encoding="utf-8") for path in sorted(self.mistake(0).parent.glob("rank_*.txt"))]
+        return next(filter(None, texts), "the stage refused its input") if texts else None
 
     def plain(self) -> dict[str, Any]:
         """As Ray carries it to the workers."""
@@ -78,11 +79,23 @@ def train_loop(plain: dict[str, Any]) -> None:
     _report({"stage": job.stage, "attempt": started + 1, "finished": False})
     try:
         run_stage(job, again=started > 0)
-    except UserError as error:
-        with contextlib.suppress(OSError):
-            write_text(job.user_error, str(error))
-        raise
+    except (UserError, Followed) as error:
+        return _leave(job, error)
     _report({"stage": job.stage, "attempt": started + 1, "finished": True, "seconds": round(time.time() - began, 1)})
+
+
+def _leave(job: Job, error: UserError | Followed) -> None:
+    """End this rank after a mistake in the input: quietly when every rank ends so, which Ray takes for a normal end.
+
+    Raises: the error, when others still wait for this rank; Ray then ends them and starts all again, to do nothing.
+    """
+    with contextlib.suppress(OSError):
+        write_text(job.mistake(int(os.environ["RANK"])), "" if isinstance(error, Followed) else str(error))
+    until = time.monotonic() + PATIENCE
+    while not all(job.mistake(rank).exists() for rank in range(int(os.environ["WORLD_SIZE"]))):
+        if time.monotonic() > until:
+            raise error
+        time.sleep(0.1)
 
 
 def evaluate(plain: dict[str, Any], again: bool) -> str | None:
@@ -124,7 +137,6 @@ def _judge_exit(code: object, told: list[str]) -> None:
     if code == EXIT_USER_ERROR and told:
         raise UserError(told[-1])
     if code == EXIT_USER_ERROR and not is_main_rank():
-        time.sleep(SILENCE)  # the main rank speaks first
         raise Followed("the main rank met a mistake in the input")
     raise RuntimeError(f"the stage ended with exit code {code}")
 

@@ -22,7 +22,6 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Job]
     """A job whose stage is the function given."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["pytest"])
-    monkeypatch.setattr(worker, "SILENCE", 0.0)
     for name in ("RANK", "WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
 
@@ -87,6 +86,20 @@ def test_a_bug_leaves_its_traceback_in_the_log(stage: Callable[..., Job]) -> Non
     with pytest.raises(KeyError):
         run_stage(job, again=False)
     assert "KeyError: 'bug'" in log_path(job.folder, 0).read_text()
+
+
+def test_ranks_end_quietly_once_all_have_met_the_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = Job("sft", [], str(tmp_path), str(tmp_path))
+    assert job.told() is None
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr(worker, "PATIENCE", 0.0)
+    with pytest.raises(Followed):  # the main rank may be waiting for this one
+        worker._leave(job, Followed("main rank"))
+    assert job.told() == "the stage refused its input"
+    monkeypatch.setenv("RANK", "0")
+    worker._leave(job, UserError("no such file"))
+    assert job.told() == "no such file"
 
 
 def test_ending_well_in_any_way(stage: Callable[..., Job]) -> None:
