@@ -21,6 +21,7 @@ from trlx.data.rft_config import RFTConfig
 from trlx.trainer.accelerate_ppo_trainer import AcceleratePPOTrainer
 from trlx.trainer.accelerate_rft_trainer import AccelerateRFTTrainer
 from trlx.trainer.checkpointer import read_state
+from trlx.trainer.responder import Responder
 from trlx.utils.errors import UserError
 from trlx.utils.metrics import read_metrics
 
@@ -108,6 +109,39 @@ def test_without_the_optimizer_there_is_nothing_to_go_on_from(tmp_path: Path, to
     assert not list(tmp_path.glob("*checkpoint*"))
 
 
+def rft_config(folder: Path, tokenizer_folder: str) -> Any:
+    config = ppo_config(folder, tokenizer_folder, train__trainer="AccelerateRFTTrainer")
+    config.method = RFTConfig(
+        name="RFTConfig",
+        n_generations_per_prompt=2,
+        n_improve_steps=1,
+        gen_kwargs={"max_new_tokens": 4, "do_sample": True},
+    )
+    return config
+
+
+def test_sigterm_in_a_round_of_rft_saves_and_the_resumed_run_is_the_same(
+    tmp_path: Path, tokenizer_folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = kept(run(rft_config(tmp_path / "whole", tokenizer_folder)))
+    rollout, calls = Responder.rollout, []
+
+    def told(self: Responder, *given: Any, **options: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 7:  # five batches a round; the second round begins with the second epoch
+            os.kill(os.getpid(), signal.SIGTERM)
+        return rollout(self, *given, **options)
+
+    config = rft_config(tmp_path / "cut", tokenizer_folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(Responder, "rollout", told)
+        with pytest.raises(SystemExit):
+            run(config)
+    assert len(calls) == 7
+    config.train.resume_from_checkpoint = "auto"
+    assert_same(kept(run(config)), whole)
+
+
 # -- numbers that are not finite ------------------------------------------------------------------------------------
 
 
@@ -184,16 +218,6 @@ def test_a_kl_that_is_not_finite_leaves_the_coefficient_alone(tmp_path: Path, to
     trainer.mean_kl = math.nan
     trainer.post_epoch_callback()
     assert trainer.kl_ctl.value == 0.05
-
-
-def rft_config(folder: Path, tokenizer_folder: str) -> Any:
-    config = ppo_config(folder, tokenizer_folder, train__trainer="AccelerateRFTTrainer")
-    config.method = RFTConfig(
-        name="RFTConfig",
-        n_generations_per_prompt=2,
-        gen_kwargs={"max_new_tokens": 4, "do_sample": True},
-    )
-    return config
 
 
 def test_rft_learns_from_no_sample_without_a_finite_score(tmp_path: Path, tokenizer_folder: str) -> None:
