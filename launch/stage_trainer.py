@@ -31,6 +31,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 
 from launch.outputs import SAVING, checkpoint_step
 from launch.stage import Stage, gather_objects
+from launch.stopping import StopOnSignal
 from trlx.utils.disk import writing
 from trlx.utils.distributed import from_main_rank, is_main_rank
 from trlx.utils.errors import UserError
@@ -86,6 +87,7 @@ class StageTrainer(Trainer):
         self.frozen_weights = self._frozen_weights()
         self.add_callback(WriteMetrics(stage.out))
         self.add_callback(KeepCheckpoints(stage.out, stage.options.save_total_limit))
+        self.add_callback(StopOnSignal(stage.say))
 
     @property
     def module(self) -> PreTrainedModel:

@@ -43,7 +43,7 @@ class StopOnSignal(TrainerCallback):
         if not self.stopping:
             return
         why = self.request.name or "a signal to another rank"
-        self.say(f"{why}: training stops after step {state.global_step}; --resume true goes on from there")
+        self.say(f"{why}: training stops after step {state.global_step}; --resume auto goes on from there")
         self.request.__exit__()
         if dist.is_initialized():
             dist.barrier()

@@ -37,6 +37,7 @@ from trlx.trainer.step import run_step
 from trlx.trainer.stopping import Stopper
 from trlx.utils.distributed import from_main_rank
 from trlx.utils.errors import UserError
+from trlx.utils.lock import holding
 from trlx.utils.logging import tqdm
 from trlx.utils.optimizers import make_optimizer, make_scheduler
 from trlx.utils.timeouts import limited
@@ -238,7 +239,7 @@ class AccelerateRLTrainer(BaseRLTrainer):
         SIGTERM or SIGUSR1 ends the process before that, with exit code 0, once what resumes the run is saved; see
         `trlx.trainer.stopping`.
         """
-        with self.stopper.request, peers_alive():
+        with self.stopper.request, peers_alive(), holding(self.config.train.checkpoint_dir):
             self._learn()
 
     def _learn(self) -> None:

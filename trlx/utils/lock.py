@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from trlx.utils.distributed import from_main_rank
 from trlx.utils.errors import UserError
 
 _held: dict[Path, IO[str]] = {}
@@ -72,8 +73,8 @@ def let_go_of_all() -> None:
 
 @contextlib.contextmanager
 def holding(folder: str | os.PathLike[str]) -> Iterator[None]:
-    """`take` for as long as the block runs; where this process had it already it keeps it."""
-    ours = take(folder)
+    """`take` by the main rank for as long as the block runs; what it had already it keeps. A collective."""
+    ours = from_main_rank(lambda: take(folder))
     try:
         yield
     finally:
