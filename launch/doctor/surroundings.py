@@ -9,6 +9,7 @@ import tempfile
 import time
 from importlib import util
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from launch.checks import stage_checkpoint_bytes
 from launch.doctor.finding import Finding, judge, ok
@@ -69,7 +70,8 @@ def hub_findings() -> list[Finding]:
     if constants.HF_HUB_OFFLINE:
         return [ok("hub", "HF_HUB_OFFLINE is set: models and data come from folders and the cache")]
     there = reachable(constants.ENDPOINT, HUB_PATIENCE)
-    seen = f"{constants.ENDPOINT} {'answers' if there else 'cannot be reached'}"
+    host = urlsplit(constants.ENDPOINT).hostname  # alone: an address may hold a password
+    seen = f"{host} {'answers' if there else 'cannot be reached'}"
     return [judge(there, "hub", seen, "name models and data by folders, or see HF_ENDPOINT and proxies", "warn")]
 
 

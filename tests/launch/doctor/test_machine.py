@@ -101,9 +101,11 @@ def test_a_slow_flush_warns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_hub_out_of_reach_is_no_more_than_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", "https://me:secret@hub.example:8443")
     for there, status in ((True, "ok"), (False, "warn")):
         monkeypatch.setattr(surroundings, "reachable", lambda url, patience, there=there: there)
-        assert [one.status for one in hub_findings()] == [status]
+        (found,) = hub_findings()
+        assert found.status == status and "hub.example" in found.seen and "secret" not in str(found)
 
 
 def test_a_hub_that_is_forbidden_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
