@@ -3,9 +3,9 @@
     python -m benchmarks.plan_memory                              # four pieces of work on two models: minutes
     python -m benchmarks.plan_memory --shapes 50m --works write
 
-Each piece runs in a process of its own, in float32 on one CPU thread: peak resident memory (VmHWM) less what the process
-held after its imports. glibc keeps freed memory by default, which no plan can know: the processes run with one arena, and
-freed blocks above 64 KB go back at once (`MALLOC_` settings below). Weights are random.
+Each piece runs in a process of its own, in float32 on one CPU thread: peak resident memory (VmHWM) less what the
+process held after its imports. glibc keeps freed memory by default, which no plan can know: the processes run with one
+arena, and freed blocks above 64 KB go back at once (`MALLOC` below). Weights are random.
 """
 
 from __future__ import annotations
@@ -128,17 +128,18 @@ def predict(work: str, shape: str, sizes: Sizes) -> dict[str, Any]:
 def _phases(work: str, config: Any, sizes: Sizes) -> Any:
     length, setting = sizes.prompt + sizes.response, Setting(microbatch=sizes.rows)
     if work == "sft":
-        trained = trace_sft(config, length, sizes.response, "fp32", False)
+        trained = trace_sft(config, length, sizes.response, sizes.rows, "fp32", False)
         return training_phases(trained, setting, fused=False, bucket=0)
     if work == "reward":
-        trained = trace_reward(config, length, 0.0, "fp32", False)
+        trained = trace_reward(config, length, 0.0, sizes.rows, "fp32", False)
         return training_phases(trained, setting, fused=False, bucket=0)
     ours = PPOSizes(sizes.prompt, sizes.chunk, sizes.chunk, sizes.rows, sizes.chunk)
     if work == "write":
-        written = trace_writing(config, sizes.prompt, sizes.response, "fp32", slices=True)
+        written = trace_writing(config, sizes.prompt, sizes.response, sizes.chunk, "fp32", slices=True)
         return evaluation_phases(written, None, setting, ours)
     unfrozen = sizes.unfrozen if work == "ppo" else -1
-    policy = trace_ppo(config, None, sizes.prompt, sizes.response, unfrozen, "fp32", False, slices=True)
+    tokens, rows = (sizes.prompt, sizes.response), (sizes.rows, sizes.chunk)
+    policy = trace_ppo(config, None, *tokens, unfrozen, *rows, "fp32", False, slices=True)
     return ppo_phases(policy, None, setting, ours, bucket=0)
 
 

@@ -1,7 +1,7 @@
-"""The pieces of work whose memory `plan_memory` measures, each in a process of its own; imported whole before it starts.
+"""The pieces of work whose memory `plan_memory` measures, each in a process of its own, imported whole before.
 
-SFT and reward model: the stages' own objectives and optimizer in a bare loop of two steps (the Trainer around them holds
-nothing that grows with the model). PPO: the engine's trainer, a phase of rollouts and its optimizer steps, twice.
+SFT and reward model: the stages' own objectives and optimizer in a bare loop of two steps (the Trainer around them
+holds nothing that grows with the model). PPO: the engine's trainer, a phase of rollouts and its optimizer steps, twice.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ The terms, P weights of which T train on N ranks, w bytes a weight (4, or 2 wher
 
 | part | plain, DDP | ZeRO-2 | ZeRO-3 | because |
 |---|---|---|---|---|
-| weights | 4P (16 bit by autocast: copies are among the activations) | wP | wP/N, and up to 10⁹ gathered | ZeRO-3 cuts them up |
+| weights | 4P (autocast's copies: activations) | wP | wP/N, and up to 10⁹ gathered | ZeRO-3 cuts them up |
 | masters | 0, the weights are float32 | 4T/N | 4T/N | Adam's small steps vanish in 16 bit |
 | optimizer | 8T | 8T/N | 8T/N | Adam's two moments, float32 |
 | gradients | 4T | wT/N, 4T/N in the step | as ZeRO-2 | ZeRO drops what other ranks own |
@@ -19,7 +19,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from launch.plan.passes import Linear, PolicyPasses, Sampling, Trained
+from launch.plan.counting import Linear, Sampling, Trained
+from launch.plan.passes import PolicyPasses
 from launch.plan.shapes import Alive, Count
 from trlx.generation.decoding import SLICE_TOKENS
 
@@ -119,7 +120,7 @@ def training_phases(
     alive = training.passing.at(setting.microbatch)
     if setting.zero == 0:
         step = gradients = FLOAT * numbers
-        if setting.accumulation == 1:  # none is there when the pass begins
+        if setting.accumulation == 1 and training.first is not None:  # none is there when the pass begins
             gradients = max(training.first.at(setting.microbatch).total - alive.total, 0)
     else:
         share = 0 if setting.offload else numbers // setting.ranks

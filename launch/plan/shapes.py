@@ -98,21 +98,10 @@ class LiveBytes(TorchDispatchMode):
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         output = function(*args, **(kwargs or {}))
-        if function is torch.ops.aten.add.Tensor and _between_nodes():
-            self._add_in_place(args[0], output)
         for leaf in tree_leaves(output):
             if isinstance(leaf, Tensor):
                 self._see(leaf)
         return output
-
-    def _add_in_place(self, first: Tensor, output: Tensor) -> None:
-        """Autograd adds up the gradients of a tensor used twice (a tied head) in the first one's memory, except under a
-        mode such as this: so the sum takes over what the first had."""
-        key = first.untyped_storage()._cdata
-        if key in self._sizes and first.shape == output.shape:
-            self._sizes[output.untyped_storage()._cdata] = self._sizes[key]
-            self._sizes[key] = (0, False)
-            weakref.finalize(output.untyped_storage(), self._dropped, output.untyped_storage()._cdata)
 
     def _see(self, tensor: Tensor) -> None:
         storage = tensor.untyped_storage()
@@ -129,11 +118,6 @@ class LiveBytes(TorchDispatchMode):
     def _dropped(self, key: int) -> None:
         size, logits = self._sizes.pop(key)
         self.now[logits] -= size
-
-
-def _between_nodes() -> bool:
-    """Whether a backward pass is running, and not a forward that checkpointing repeats in it."""
-    return torch._C._current_graph_task_id() != -1 and not torch.is_grad_enabled()
 
 
 @contextlib.contextmanager
