@@ -6,6 +6,9 @@ engine's own classes, on a few texts that come along. Left out: encoder-decoders
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
@@ -47,7 +50,23 @@ def load_and_examine(
             )
         ]
     tokenizer = load_policy_tokenizer(path)
-    return policy_findings(name, load_hydra(path, num_layers_unfrozen, device), tokenizer, temperature)
+    with seeded(device):  # a new value head takes random numbers too
+        return policy_findings(name, load_hydra(path, num_layers_unfrozen, device), tokenizer, temperature)
+
+
+@contextlib.contextmanager
+def seeded(device: torch.device) -> Iterator[None]:
+    """Within it torch's generators of the processor and the device begin at 0; afterwards they are as they were.
+
+    Other GPUs are left alone: to look at their generators takes memory there.
+    """
+    on_gpu = device.type == "cuda"
+    with torch.random.fork_rng(devices=[device] if on_gpu else []):
+        torch.default_generator.manual_seed(0)
+        if on_gpu:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(0)
+        yield
 
 
 @torch.no_grad()
@@ -59,8 +78,7 @@ def policy_findings(
     Args:
         name: what to call the model. model: in eval mode, on its device. temperature: of sampling.
     """
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
+    with seeded(model.bare.device):
         return [_padding(name, model, tokenizer), *_first_step(name, model, tokenizer, temperature)]
 
 

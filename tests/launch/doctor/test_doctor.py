@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from launch import doctor
 from launch.doctor import DoctorOptions, Finding, check, preflight, require_healthy
@@ -76,7 +77,11 @@ def test_a_model_that_cannot_be_read_is_a_finding(tmp_path: Path) -> None:
 
 def test_preflight_of_each_stage(finished: Path, damaged: Path) -> None:
     sft, judge = finished / "ckpts" / "sft", finished / "ckpts" / "reward_model"
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
     assert {one.status for one in preflight(str(sft), [str(judge)])} == {"ok"}
+    assert torch.equal(torch.rand(3), expected)  # training goes on as if nobody had looked
     of_judge = preflight(str(judge))  # a reward model that trains on
     assert {one.status for one in of_judge} == {"ok"} and "score position, model" in [one.name for one in of_judge]
     assert has_failed(preflight(str(sft), [str(damaged / "ckpts" / "reward_model")]))
