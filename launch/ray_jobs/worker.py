@@ -18,6 +18,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch.distributed as dist
+
 from launch.ray_jobs.options import SCRIPTS, stage_options
 from launch.ray_jobs.output import log_path, printing_to
 from trlx.utils.disk import disk_trouble
@@ -80,8 +82,16 @@ def train_loop(plain: dict[str, Any]) -> None:
     try:
         run_stage(job, again=started > 0)
     except (UserError, Followed) as error:
+        if lost_peer(error):
+            raise
         return _leave(job, error)
     _report({"stage": job.stage, "attempt": started + 1, "finished": True, "seconds": round(time.time() - began, 1)})
+
+
+def lost_peer(error: BaseException) -> bool:
+    """Whether a rank tells on one line (`trlx.trainer.peers`) that another one died: a failure, no mistake."""
+    cause = error.__cause__
+    return isinstance(cause, dist.DistError) or (isinstance(cause, RuntimeError) and "/gloo/" in str(cause))
 
 
 def _leave(job: Job, error: UserError | Followed) -> None:

@@ -14,6 +14,7 @@ from launch.ray_jobs import worker
 from launch.ray_jobs.options import SCRIPTS, Script
 from launch.ray_jobs.output import log_path, printing_to, shown
 from launch.ray_jobs.worker import Followed, Job, evaluate, run_stage
+from trlx.trainer.peers import peers_alive
 from trlx.utils.errors import UserError, fail
 
 
@@ -100,6 +101,16 @@ def test_ranks_end_quietly_once_all_have_met_the_mistake(tmp_path: Path, monkeyp
     monkeypatch.setenv("RANK", "0")
     worker._leave(job, UserError("no such file"))
     assert job.told() == "no such file"
+
+
+def test_a_rank_that_lost_another_met_no_mistake() -> None:
+    with pytest.raises(UserError) as caught, peers_alive():
+        raise RuntimeError("[../third_party/gloo/gloo/transport/tcp/pair.cc:547] Connection closed by peer")
+    assert worker.lost_peer(caught.value)
+    assert not worker.lost_peer(UserError("no such file"))
+    with pytest.raises(UserError) as other:
+        raise UserError("cannot be read") from RuntimeError("not a zip file")
+    assert not worker.lost_peer(other.value)
 
 
 def test_ending_well_in_any_way(stage: Callable[..., Job]) -> None:
