@@ -411,5 +411,5 @@ def publish_model(stage: Stage, staging: Path) -> None:
 
 def finish_stage(stage: Stage, began: float, **facts: Any) -> None:
     """Record the end in `run.json` and say where the model is."""
-    stage.note(finished=True, seconds=round(time.time() - began, 1), **facts)
-    stage.say(f"done in {time.time() - began:.0f} s; the model is in {stage.out}")
+    stage.note(finished=True, seconds=round(time.monotonic() - began, 1), **facts)
+    stage.say(f"done in {time.monotonic() - began:.0f} s; the model is in {stage.out}")

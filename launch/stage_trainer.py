@@ -29,6 +29,7 @@ from transformers import (
 )
 from transformers.trainer import TRAINER_STATE_NAME
 
+from launch.not_finite import SkipNotFinite
 from launch.outputs import SAVING, checkpoint_step
 from launch.stage import Stage, gather_objects
 from launch.stopping import StopOnSignal
@@ -87,12 +88,19 @@ class StageTrainer(Trainer):
         self.frozen_weights = self._frozen_weights()
         self.add_callback(WriteMetrics(stage.out))
         self.add_callback(KeepCheckpoints(stage.out, stage.options.save_total_limit))
-        self.add_callback(StopOnSignal(stage.say))
+        self.add_callback(SkipNotFinite(stage))
+        self.stopping = StopOnSignal(stage.say)
+        self.add_callback(self.stopping)  # the last: it ends the process once the others have done their part
 
     @property
     def module(self) -> PreTrainedModel:
         """The model itself, not wrapped for DDP or DeepSpeed."""
         return cast(PreTrainedModel, self.model)
+
+    def train(self, *arguments: Any, **keywords: Any) -> Any:
+        """As the Trainer's; a signal in the meantime ends the process between two steps."""
+        with self.stopping.request:
+            return super().train(*arguments, **keywords)
 
     def _frozen_weights(self) -> dict[str, Tensor]:
         """Float32 copies of the untrained weights, of which DeepSpeed keeps no master when it casts to 16 bit."""

@@ -1,6 +1,6 @@
 """How a Trainer stage (SFT, reward model) stops when a signal asks it to: after an optimizer step, saved, with code 0.
 
-Wired by `trainer.add_callback(StopOnSignal(stage.say))`, after the callbacks that look after checkpoints. An evaluation
+A trainer adds it after the callbacks that look after checkpoints, and trains within its `request`. An evaluation
 that is due at that step still takes place, so that the resumed run, which would not make up for it, is the same as one
 that was never stopped. Left out: the policy stages, which the engine stops (`trlx.trainer.stopping`).
 """
@@ -27,12 +27,6 @@ class StopOnSignal(TrainerCallback):
     def __init__(self, say: Callable[[str], None]):
         self.say, self.request, self.stopping = say, StopRequest(), False
 
-    def on_train_begin(self, *_: Any, **__: Any) -> None:
-        self.request.__enter__()
-
-    def on_train_end(self, *_: Any, **__: Any) -> None:
-        self.request.__exit__()
-
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **keywords: Any
     ) -> None:
@@ -44,7 +38,6 @@ class StopOnSignal(TrainerCallback):
             return
         why = self.request.name or "a signal to another rank"
         self.say(f"{why}: training stops after step {state.global_step}; --resume auto goes on from there")
-        self.request.__exit__()
         if dist.is_initialized():
             dist.barrier()
             dist.destroy_process_group()

@@ -102,7 +102,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def train(options: RewardOptions) -> Path:
     """Run the stage; returns the folder the model is in. Call on every rank, within `launch.stage.ranks`."""
-    began = time.time()
+    began = time.monotonic()
     require_ranges(options, RANGES)
     thresholds = None if options.gate is None else read_thresholds(options.gate)
     out = default_under(options.root, options.out, "ckpts", "reward_model")

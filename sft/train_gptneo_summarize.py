@@ -110,7 +110,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def train(options: SftOptions) -> Path:
     """Run the stage; returns the folder the model is in. Call on every rank, within `launch.stage.ranks`."""
-    began = time.time()
+    began = time.monotonic()
     if options.rouge_samples and options.max_new_tokens >= options.max_length:
         raise UserError(
             f"--max_new_tokens {options.max_new_tokens} leaves no room in --max_length {options.max_length}"

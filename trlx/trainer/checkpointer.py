@@ -19,15 +19,13 @@ from __future__ import annotations
 import copy
 import json
 import os
-import random
 import shutil
 import sys
 from collections.abc import Callable
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor
@@ -41,6 +39,7 @@ from trlx.utils.disk import writing
 from trlx.utils.distributed import from_main_rank
 from trlx.utils.errors import UserError
 from trlx.utils.files import fsync_tree_top, merge, publish, recover, staging_path, write_json
+from trlx.utils.generators import generator_states, restore_generators
 from trlx.utils.manifest import MANIFEST_FILE, first_whole, require_whole, write_manifest
 
 RESUME_NAME = "resume_checkpoint"
@@ -133,7 +132,7 @@ class Checkpointer:
         self._load_weights(folder)
         self.engine.scheduler.load_state_dict(_read(folder / "scheduler.bin"))
         rank = self.accelerator.process_index
-        _restore_generators(_read(folder / f"random_states_{rank}.pkl"))
+        restore_generators(_read(folder / f"random_states_{rank}.pkl"))
         rollouts = folder / f"rollouts_{rank}.pt"
         return state, _read(rollouts) if rollouts.exists() else None
 
@@ -159,7 +158,7 @@ class Checkpointer:
         elif self.accelerator.is_main_process:
             torch.save(self.engine.module.state_dict(), staging / "pytorch_model.bin")
             torch.save(self.engine.optimizer.state_dict(), staging / "optimizer.bin")
-        torch.save(_generators(), staging / f"random_states_{rank}.pkl")
+        torch.save(generator_states(), staging / f"random_states_{rank}.pkl")
         if rollouts is not None:
             torch.save({name: value.cpu() for name, value in rollouts.items()}, staging / f"rollouts_{rank}.pt")
         if self.accelerator.is_main_process:
@@ -325,26 +324,3 @@ def _declare_float32(config_file: Path) -> None:
 
 def _read(path: Path) -> Any:
     return torch.load(path, map_location="cpu", weights_only=True)
-
-
-def _generators() -> dict[str, Any]:
-    version, internal, gauss = random.getstate()
-    name, keys, position, has_gauss, cached = cast(tuple, np.random.get_state(legacy=True))
-    state: dict[str, Any] = {
-        "python": [version, list(internal), gauss],
-        "numpy": [str(name), torch.tensor(keys.astype(np.int64)), int(position), int(has_gauss), float(cached)],
-        "torch": torch.get_rng_state(),
-    }
-    if torch.cuda.is_available():
-        state["cuda"] = torch.cuda.get_rng_state()
-    return state
-
-
-def _restore_generators(state: dict[str, Any]) -> None:
-    version, internal, gauss = state["python"]
-    random.setstate((version, tuple(internal), gauss))
-    name, keys, position, has_gauss, cached = state["numpy"]
-    np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, cached))
-    torch.set_rng_state(state["torch"])
-    if "cuda" in state:
-        torch.cuda.set_rng_state(state["cuda"])

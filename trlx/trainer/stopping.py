@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import torch
 import torch.distributed as dist
 
-from trlx.trainer.checkpointer import RESUME_NAME, _generators, _restore_generators
+from trlx.trainer.checkpointer import RESUME_NAME
 from trlx.utils import logging
+from trlx.utils.generators import generator_states, restore_generators
 from trlx.utils.signals import StopRequest
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class Stopper:
     @contextlib.contextmanager
     def before_next_step(self) -> Iterator[None]:
         """What happens between two optimizer steps and may take long: a stop within it goes back to where it began."""
-        self._boundary = copy.deepcopy(self.trainer.state_dict()), _generators()
+        self._boundary = copy.deepcopy(self.trainer.state_dict()), generator_states()
         try:
             yield
         finally:
@@ -57,7 +58,7 @@ class Stopper:
         """End here, between two batches of rollouts, if any rank was asked to; only within `before_next_step`."""
         if self._boundary is not None and self._asked():
             state, generators = self._boundary
-            _restore_generators(generators)
+            restore_generators(generators)
             self._end(state)
 
     def after_step(self) -> None:

@@ -1,4 +1,4 @@
-"""What a checkpoint was made of: size and SHA-256 of every file, so that a torn or altered one is told from a whole one.
+"""What a checkpoint was made of: size and SHA-256 of every file, so that a torn or altered one shows.
 
 The manifest is the last file written, before the folder is flushed and renamed into place. Left out: signatures. Who
 can write the folder can write its manifest too.
