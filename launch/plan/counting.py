@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
+from transformers.cache_utils import CacheLayerMixin
 
 from launch.plan.shapes import Alive, Count, count, dropping_gradients, no_gradients, watching
 from trlx.functional.masking import position_ids
@@ -175,8 +176,10 @@ def _full_cache(model: Any, rows: int, prompt: int, response: int) -> DynamicCac
 def _tensors(cache: DynamicCache) -> list[Tensor]:
     tensors: list[Tensor | None] = []
     for layer in cache.layers:
-        grown = layer.buffers if isinstance(layer, GrowingLayer) else None
-        tensors += grown or (layer.keys, layer.values)
+        if isinstance(layer, GrowingLayer):
+            tensors += layer.buffers or ()
+        elif isinstance(layer, CacheLayerMixin):
+            tensors += (layer.keys, layer.values)
     return [tensor for tensor in tensors if tensor is not None]
 
 

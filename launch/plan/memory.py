@@ -140,6 +140,8 @@ def fixed_parts(weights: Count, setting: Setting, bucket: int) -> tuple[dict[str
     host = sum(states.values()) + FLOAT * share if setting.offload else 0
     parts = {"optimizer": 0, "masters": 0} if setting.offload else dict(states)
     parts["weights"] = weights.bytes
+    if not setting.gpu:  # what of the buffer is never written takes no memory there
+        bucket = min(bucket, weights.trained)
     if setting.zero == 3:
         own = weights.tensor_bytes // setting.ranks
         parts["weights"] = weights.buffer_bytes + (0 if setting.offload else own)
@@ -182,7 +184,7 @@ def ppo_phases(
     fixed, host = fixed_parts(policy.trained.weights, setting, bucket)
     fixed = add_parts(fixed, ours)
     if setting.zero == 3:  # gathered whole, once for a phase's rollouts
-        fixed["buffers"] = policy.trained.weights.tensor_bytes + setting.width * bucket
+        fixed["buffers"] += max(policy.trained.weights.tensor_bytes - GATHERED * setting.width, 0)
     chunk, kept = policy.trunk_row * sizes.chunk, policy.trunk_row * sizes.rollouts
     phases = [Phase("rollout: write", add_parts(fixed, writing(policy.sampling, setting, sizes)), host)]
     finish = {"keys and values": policy.sampling.cache_row * sizes.chunk, "trunk kept": chunk}

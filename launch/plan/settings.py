@@ -52,7 +52,7 @@ def settings_of(stage: str, job: Job) -> Iterator[Setting]:
     base = Setting(precision=job.precision, gpu=fleet.gpu)
     if stage == "evaluation":
         for rows in _divisors(options.eval_batch):
-            yield dataclasses.replace(base, microbatch=rows, reward_apart=fleet.devices > 1)
+            yield dataclasses.replace(base, microbatch=rows, reward_apart=fleet.gpu and fleet.devices > 1)
         return
     batch = {"sft": options.sft_batch, "reward_model": options.pairs, "ppo": options.ppo_batch}[stage]
     for ranks, apart in _ranks(stage, fleet):

@@ -159,3 +159,9 @@ def test_the_fastest_that_fits_is_proposed_and_else_the_nearest_is_named():
     hungry = choice(0, 10**9, 1.0)
     assert not hungry.fits
     assert "host memory" in nearest_miss([hungry], FLEET)[1]
+
+
+def test_a_buffer_that_is_larger_than_the_model_costs_a_gpu_all_of_it():
+    setting = Setting(zero=2, ranks=2)
+    assert fixed_parts(WHOLE, setting, bucket=10**6)[0]["buffers"] == 4 * 600
+    assert fixed_parts(WHOLE, Setting(zero=2, ranks=2, gpu=True), bucket=10**6)[0]["buffers"] == 4 * 10**6
