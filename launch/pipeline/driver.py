@@ -75,8 +75,11 @@ def check_stages(plan: Plan, environment: dict[str, str]) -> None:
     Raises: UserError with the stage's own line.
     """
     _say(f"checking the options of {', '.join(plan.stages)} (--check false leaves this out)")
-    with ThreadPoolExecutor(max_workers=4) as pool:
+    pool = ThreadPoolExecutor(max_workers=4)
+    try:
         said = list(pool.map(lambda stage: _objection(plan.check_command(stage), environment), plan.stages))
+    finally:
+        pool.shutdown(cancel_futures=True)
     for stage, line in zip(plan.stages, said, strict=True):
         if line is not None:
             raise UserError(f"{stage}: {line}")

@@ -26,6 +26,7 @@ MODES = {
     "mul_mach": "the machines of --hostfile",
 }
 USAGE = f"say where to run: bash train.sh {' | '.join(MODES)} [--config FILE.yaml] [--from STAGE] [--root DIR] ..."
+DESCRIPTION = "SFT, reward model, PPO and evaluation, one after another; see docs/launching.md."
 RANGES = {
     **dict.fromkeys(("processes", "ppo_processes"), AT_LEAST_1),
     "seed": AT_LEAST_0,
@@ -131,7 +132,7 @@ def parse(argv: Sequence[str]) -> Request:
     """
     if argv and argv[0] in ("-h", "--help"):
         print("bash train.sh MODE [options]; MODE:", *(f"  {mode:9} {what}" for mode, what in MODES.items()), sep="\n")
-        parse_config(PipelineOptions, PipelineOptions.__doc__ or "", ["--help"])
+        parse_config(PipelineOptions, DESCRIPTION, ["--help"])
     if not argv or argv[0].startswith("-"):
         raise UserError(USAGE)
     if argv[0] not in MODES:
@@ -139,7 +140,7 @@ def parse(argv: Sequence[str]) -> Request:
     own, handed_on = _apart([_renamed(argument) for argument in argv[1:]])
     # An explicit --config is a new start for the options, in whatever folder.
     known = None if value_of("config", own) else _earlier_options(value_of("root", own))
-    options = parse_config(PipelineOptions, "SFT, reward model, PPO and evaluation.", own, known)
+    options = parse_config(PipelineOptions, DESCRIPTION, own, known)
     _check(argv[0], options)
     return Request(argv[0], options, handed_on, ["train.sh", *argv])
 

@@ -56,3 +56,18 @@ def test_a_failing_stage_names_its_log(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"stage\.py failed with code 7.*stage\.log"):
         run_stage([sys.executable, str(script)], {}, log)
     assert log.read_text() == "why it failed\n"
+
+
+def test_deepspeed_is_told_which_gpus_were_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given a number of processes alone it takes the first ones."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5,7")
+    monkeypatch.setattr(local.torch.cuda, "is_available", lambda: True)
+    machine = Machine(2, True, "", local.visible_gpus())
+    command = trainer_command(machine, "sft/train.py", [])
+    assert command[command.index("--include") + 1] == "localhost:2,5" and "--num_accelerators" not in command
+
+
+@pytest.mark.parametrize("value", ["", "GPU-8932f937", "MIG-a,MIG-b"])
+def test_gpus_without_numbers_are_left_to_deepspeed(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", value)
+    assert local.visible_gpus() == ()
