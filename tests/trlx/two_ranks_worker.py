@@ -16,6 +16,7 @@ from tiny_engine import make_rollouts, ppo_config
 import trlx
 from trlx.data.ppo_types import collate
 from trlx.trainer.accelerate_ppo_trainer import AcceleratePPOTrainer
+from trlx.utils.zero import gathered
 
 MODE, OUTPUT, TOKENIZER = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
 PROMPTS = [{"prompt": f"post {i}", "tag": i} for i in range(40)]
@@ -37,7 +38,8 @@ def reward_fn(outputs: list[str], tag: list[int], **_: Any) -> list[float]:
 
 
 def weights(trainer: AcceleratePPOTrainer) -> dict[str, torch.Tensor]:
-    return {name: value.detach().clone() for name, value in trainer.unwrapped_model.state_dict().items()}
+    with gathered(trainer.unwrapped_model.parameters()):
+        return {name: value.detach().clone() for name, value in trainer.unwrapped_model.state_dict().items()}
 
 
 class Faulty(AcceleratePPOTrainer):

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
-from transformers.integrations import is_deepspeed_zero3_enabled
 
 from trlx.functional.ilql import at_positions, polyak_, steered_logits
 from trlx.models.heads import make_head
@@ -79,7 +78,7 @@ class ILQLHeads(nn.Module):
 @contextlib.contextmanager
 def _gathered(parameters: list[nn.Parameter]) -> Iterator[bool]:
     """Within the block, the parameters are whole; yields whether this rank is to change them, for all."""
-    if not is_deepspeed_zero3_enabled():
+    if "ds_tensor" not in vars(parameters[0]):  # ZeRO stage 3 has not cut it into pieces
         yield True
         return
     import deepspeed

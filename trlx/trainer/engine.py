@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -17,10 +17,12 @@ from accelerate.utils import DistributedType
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
+from transformers.integrations import unset_hf_deepspeed_config
 
 from trlx.utils.distributed import start_process_group
 from trlx.utils.errors import UserError
-from trlx.utils.zero import master_weight
+from trlx.utils.peft_models import is_adapted
+from trlx.utils.zero import master_weight, whole
 
 
 def make_accelerator(n_minibatches: int, minibatch_size: int, max_grad_norm: float | None) -> Accelerator:
@@ -34,8 +36,10 @@ def make_accelerator(n_minibatches: int, minibatch_size: int, max_grad_norm: flo
     if plugin is None:
         accelerator.gradient_accumulation_steps = 1  # whatever the environment says: the loss is a share already
     else:
-        if plugin.zero_stage == 3:
-            raise UserError("ZeRO stage 3 is not supported yet: set zero_stage to 2 in the accelerate config")
+        # accelerate has it set whatever zero3_init_flag says, and models would then be sharded as they are loaded: the
+        # reference and the critic could not be copied from them, nor a reward model be loaded on one rank.
+        plugin.dschf = None
+        unset_hf_deepspeed_config()
         plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = minibatch_size
         plugin.deepspeed_config["gradient_accumulation_steps"] = n_minibatches
         plugin.deepspeed_config["zero_allow_untested_optimizer"] = True
@@ -65,6 +69,12 @@ class Engine:
     ):
         self.accelerator, self.module = accelerator, module
         self.is_deepspeed = accelerator.distributed_type == DistributedType.DEEPSPEED
+        self.is_sharded = self.is_deepspeed and accelerator.state.deepspeed_plugin.zero_stage == 3
+        if self.is_sharded and any(is_adapted(part) for part in module.modules()):
+            raise UserError(
+                "model.peft_config: adapters cannot be exported under ZeRO stage 3: set zero_stage to 2 in the "
+                "accelerate config"
+            )
         if _offloads(accelerator) and not isinstance(optimizer, (torch.optim.Adam, torch.optim.AdamW)):
             raise UserError(
                 "with offload_optimizer_device optimizer.name must be adam or adamw: DeepSpeed has no other"
@@ -74,6 +84,26 @@ class Engine:
         self.model, self.optimizer = accelerator.prepare(module, optimizer)
         self.max_grad_norm = float("inf") if max_grad_norm is None else max_grad_norm
         self.skipped = 0  # steps in a row without a finite gradient
+        self._is_whole = False
+
+    @contextlib.contextmanager
+    def whole(self, part: nn.Module) -> Iterator[None]:
+        """Within the block, a part of the model runs on its own, without a word to other ranks; without gradient only.
+
+        Under ZeRO stage 3 its weights are fetched once, so each device must hold them all, in the precision they train
+        in, beside its shards; what is not of the part stays in pieces. A collective on entering. Elsewhere nothing
+        happens, nor within another such block.
+        """
+        if not self.is_sharded or self._is_whole:
+            yield
+            return
+        self._is_whole = True
+        try:
+            self.model.empty_partition_cache()  # type: ignore[operator]  # what training has left fetched
+            with whole(part):
+                yield
+        finally:
+            self._is_whole = False
 
     def optimizer_step(self, shares: Sequence[Callable[[], Tensor]]) -> float:
         """One optimizer step. A gradient that is not finite changes nothing, on any rank: its norm is the same on all.

@@ -58,7 +58,8 @@ class Evaluator:
 
     def _run_point(self, title: str, point: Mapping[str, Any]) -> tuple[dict[str, float], pd.DataFrame]:
         start = time.perf_counter()
-        texts, lengths, ended = self._generate_share(point)
+        with self.responder.whole():  # here, since not all ranks have equally many batches
+            texts, lengths, ended = self._generate_share(point)
         parts: list[Texts] = gather_object([texts])
         ranks: list[list[int]] = gather_object([lengths])
         ends: list[list[bool]] = gather_object([ended])

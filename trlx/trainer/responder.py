@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +51,15 @@ class Responder:
         """(suffix of metric names, options) of every evaluation of the sweep."""
         return sweep_points(self.sweeps)
 
+    def whole(self) -> contextlib.AbstractContextManager[None]:
+        """Within the block, responses are made without a word to other ranks; see `Engine.whole`.
+
+        Ranks with unequally many batches must enter it before the first. A trainer with a `generate` of its own may
+        need all of the model for it, so all is fetched then; else the policy alone, the critic and the reference not.
+        """
+        trainer, own = self.trainer, self._is_own("generate") or self._is_own("generate_eval")
+        return trainer.engine.whole(trainer.unwrapped_model if own else trainer.policy)
+
     def continue_prompts(
         self,
         ids: Tensor,
@@ -60,7 +70,7 @@ class Responder:
     ) -> Generated:
         """Responses to left-padded prompts (B, P), on the device, at the run's precision; see `generate`."""
         trainer = self.trainer
-        with trainer.accelerator.autocast():
+        with self.whole(), trainer.accelerator.autocast():
             return generate(
                 trainer.policy,
                 ids,

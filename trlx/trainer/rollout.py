@@ -82,7 +82,11 @@ class RolloutCollector:
         self.temperature = float(responder.experience_kwargs.get("temperature") or 1.0)
 
     def collect(self) -> Chunk:
-        """The next chunk."""
+        """The next chunk. Under ZeRO stage 3 the policy's weights are fetched once for it."""
+        with self.responder.whole():
+            return self._collect()
+
+    def _collect(self) -> Chunk:
         prompts, start = next(self.prompts), time.perf_counter()
         query, query_mask = prompts.input_ids.to(self.accelerator.device), prompts.attention_mask.bool()
         query_mask = query_mask.to(self.accelerator.device)
