@@ -56,6 +56,7 @@ class PolicyOptions(RewardOptions):
         root: the run's root folder; `{root}` in a path means it.
         overwrite: replace what an earlier run of this stage left.
         resume: true or auto: go on from the newest whole checkpoint, or begin where there is none.
+        preflight: look at versions, tokenizers and models first (the doctor's short form), and stop at a fault.
         task: how rows of data are read; see `tasks/`.
         data: hub id, local folder (or folder/prefix), or JSONL, JSON, CSV or Parquet files (also .gz).
         columns: where the data call a column otherwise: our name → theirs, e.g. `--columns.summary tldr`.
@@ -75,6 +76,7 @@ class PolicyOptions(RewardOptions):
     root: str = DEFAULT_ROOT
     overwrite: bool = False
     resume: bool | Literal["auto"] = False
+    preflight: bool = True
     task: str = "tldr"
     data: str = "CarperAI/openai_summarize_tldr"
     columns: dict[str, str] = field(default_factory=dict)

@@ -5,15 +5,18 @@ What may be refused is refused before anything is removed or written.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import trlx
 from evaluation.policies import require_model
+from launch.doctor import preflight, require_healthy
 from launch.policy_monitor import MonitoredOptions, choose_monitor, policy_metrics
 from launch.policy_outputs import claim_outputs, finish
 from launch.policy_reward import policy_reward, require_reward_models, reward_device, say_verdicts
 from launch.policy_stage import as_prompt, check_options, check_policy, load_prompts
 from tasks.run_folder import MAKERS
+from trlx.data.configs import TRLConfig
 from trlx.data.limits import require_limits
 from trlx.trainer.accelerate_base_trainer import AccelerateRLTrainer
 from trlx.utils.distributed import from_main_rank, is_main_rank
@@ -36,6 +39,8 @@ def train_policy(stage: str, options: MonitoredOptions) -> AccelerateRLTrainer:
     metrics = policy_metrics(stage, options, reward_models, valid_posts, tokenizer, config.train.seq_length)
     watching = choose_monitor(options, metrics, config.train)
     require_limits(config)  # once more, now that it is known what is watched
+    if options.preflight:
+        from_main_rank(lambda: _preflight(stage, config, reward_models))
     config.train.resume_from_checkpoint = from_main_rank(
         lambda: claim_outputs(stage, config, options.overwrite, options.resume)
     )
@@ -51,6 +56,12 @@ def train_policy(stage: str, options: MonitoredOptions) -> AccelerateRLTrainer:
     for line in finish(trainer, config.train):
         _say(stage, line)
     return trainer
+
+
+def _preflight(stage: str, config: TRLConfig, reward_models: Sequence[str]) -> None:
+    unfrozen = config.model.num_layers_unfrozen
+    found = preflight(str(config.model.model_path), reward_models, num_layers_unfrozen=unfrozen)
+    require_healthy(found, lambda line: _say(stage, line))
 
 
 def _say(stage: str, message: str) -> None:

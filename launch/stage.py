@@ -81,6 +81,7 @@ class StageOptions:
         log_steps: optimizer steps between logged lines.
         best_metric: the evaluation metric that picks the model that is kept; lower is better for losses only.
         deepspeed: a DeepSpeed JSON file, or null to use the plain Trainer.
+        preflight: look at versions, tokenizer and model first (the doctor's short form), and stop at a fault.
         seed: of data order and new weights.
     """
 
@@ -110,6 +111,7 @@ class StageOptions:
     log_steps: int = 10
     best_metric: str = "eval_loss"
     deepspeed: str | None = None
+    preflight: bool = True
     seed: int = 42
 
 
@@ -133,12 +135,19 @@ class Stage:
         Args:
             model: to train, with the frozen weights frozen; the disk must have room for its checkpoints.
         """
+        if self.options.preflight:
+            from_main_rank(self._preflight)
         half = self.args.fp16 or self.args.bf16
         copies = self.options.save_total_limit + 2  # the best, and the one being written
         from_main_rank(lambda: require_stage_room(self.out, model, self.args.deepspeed is not None, half, copies))
         from_main_rank(lambda: _claim(self.out, self.options))
         self.taken = True
         self.note()
+
+    def _preflight(self) -> None:
+        from launch.doctor import preflight, require_healthy  # it imports much, and only here
+
+        require_healthy(preflight(self.options.model), self.say)
 
     def note(self, **facts: Any) -> None:
         """Add facts to `run.json`; written by the main rank, once the output folder is taken."""

@@ -23,6 +23,7 @@ def options(root: Path, out: str, *more: str) -> list[str]:
         f"--model={root}/base",
         f"--data={root}/data/sft",
         "--max_length=128",
+        "--preflight=false",
         "--max_steps=5",
         "--batch_size=4",
         "--warmup_steps=1",

@@ -29,6 +29,7 @@ def options(root: Path, *more: str) -> list[str]:
         "--data={root}/data/comparisons",
         "--references={root}/data/sft",
         "--max_length=128",
+        "--preflight=false",
         "--max_steps=6",
         "--batch_size=4",
         "--gradient_accumulation=1",

@@ -27,6 +27,7 @@ def options(root: Path, *more: str) -> list[str]:
         "--model={root}/base",
         "--data={root}/data/sft",
         "--max_length=128",
+        "--preflight=false",
         "--max_steps=6",
         "--batch_size=4",
         "--learning_rate=3e-3",
