@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).resolve().parents[1]
-for folder in (TESTS, TESTS / "bad_input", TESTS / "faults"):
-    sys.path.insert(0, str(folder))
+sys.path.insert(0, str(TESTS))
+sys.path.insert(0, str(TESTS / "bad_input"))
+sys.path.insert(0, str(TESTS / "faults"))
 from harness import Scripts
 from tiny_stage import tiny_root
 

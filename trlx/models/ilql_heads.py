@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 
 from trlx.functional.ilql import at_positions, polyak_, steered_logits
 from trlx.models.heads import make_head
+from trlx.utils.zero import gathered
 
 Outputs = tuple[tuple[Tensor, ...], tuple[Tensor, ...], Tensor]
 
@@ -61,9 +60,7 @@ class ILQLHeads(nn.Module):
 
         A small α is lost in the rounding of 16-bit weights, so the targets are then kept in float32 as well.
         """
-        with _gathered([*self.target_q_heads.parameters(), *self.q_heads.parameters()]) as mine:
-            if not mine:
-                return
+        with gathered([*self.target_q_heads.parameters(), *self.q_heads.parameters()], modifier_rank=0):
             targets = [parameter.data for parameter in self.target_q_heads.parameters()]
             sources = [parameter.data for parameter in self.q_heads.parameters()]
             if all(target.dtype == torch.float32 for target in targets):
@@ -73,15 +70,3 @@ class ILQLHeads(nn.Module):
             polyak_(self._precise, sources, self.alpha)
             for target, precise in zip(targets, self._precise, strict=True):
                 target.copy_(precise)
-
-
-@contextlib.contextmanager
-def _gathered(parameters: list[nn.Parameter]) -> Iterator[bool]:
-    """Within the block, the parameters are whole; yields whether this rank is to change them, for all."""
-    if "ds_tensor" not in vars(parameters[0]):  # ZeRO stage 3 has not cut it into pieces
-        yield True
-        return
-    import deepspeed
-
-    with deepspeed.zero.GatheredParameters(parameters, modifier_rank=0):
-        yield deepspeed.comm.get_rank() == 0

@@ -102,15 +102,16 @@ class AccelerateRFTTrainer(AccelerateSFTTrainer):
         longest = math.ceil(len(pipeline) / world) * count  # any rank's queue
         texts = [Texts([], [], [], {name: [] for name in pipeline.metadata_names})]
         responses: list[tuple[int, ...]] = []
-        for start in range(0, longest, size):
-            self.stopper.between_batches()
-            if start >= len(queue):
-                break
-            batch = pipeline.batch(queue[start : start + size])
-            moved = batch.to(self.accelerator.device)
-            made = self.responder.rollout(moved.input_ids, moved.attention_mask, with_logprobs=False)
-            texts.append(self.responder.texts(batch, made))
-            responses += _rows(made)
+        with self.responder.whole():  # once for the round: some ranks have fewer batches than others
+            for start in range(0, longest, size):
+                self.stopper.between_batches()
+                if start >= len(queue):
+                    break
+                batch = pipeline.batch(queue[start : start + size])
+                moved = batch.to(self.accelerator.device)
+                made = self.responder.rollout(moved.input_ids, moved.attention_mask, with_logprobs=False)
+                texts.append(self.responder.texts(batch, made))
+                responses += _rows(made)
         reward_fn: Any = self.limited(self.reward_fn)
         joined = Texts.join(texts)
         scores, all_scores = score_all_ranks(self.accelerator, reward_fn, self.tokenizer, joined, finite=False)
