@@ -17,7 +17,9 @@ from typing import Any
 from tasks.run_folder import REPO
 from trlx.utils.errors import MissingPackageError, UserError
 
-LOOPBACK = "127.0.0.1"
+# Set to 0 before Ray is imported it keeps a cluster to 127.0.0.1. Given that address Ray takes the machine's own for it
+# and listens on all there are, where whoever gets through runs what he likes.
+ON_LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 # Of this process and, in a cluster of its own, of the workers.
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -51,6 +53,8 @@ def connected(address: str | None, gpu: bool) -> Iterator[None]:
     """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
+    if address is None:
+        os.environ[ON_LOOPBACK] = "0"
     import ray
 
     common: dict[str, Any] = {
@@ -63,7 +67,6 @@ def connected(address: str | None, gpu: bool) -> Iterator[None]:
             address="local",
             include_dashboard=False,
             object_store_memory=OBJECT_STORE,
-            _node_ip_address=LOOPBACK,
             **common,
         )
     else:

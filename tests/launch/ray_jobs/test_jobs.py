@@ -8,19 +8,25 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import yaml
 from tiny_stage import environment
 
+from launch.ray_jobs.cluster import ON_LOOPBACK
 from launch.ray_jobs.output import log_path
 from reward_model.model import new_reward_model, new_reward_tokenizer
 from tasks.run_folder import REPO, RunFolder
 from trlx.utils.metrics import read_metrics
 
-ray = pytest.importorskip("ray", reason="the jobs run on Ray")
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(find_spec("ray") is None, reason="the jobs run on Ray"),
+]
+TWO = ["--num_workers=2", "--resources_per_worker=CPU=0.5"]
 
 SFT = [
     *("--model={root}/base", "--data={root}/data/sft", "--precision=fp32", "--max_length=128", "--batch_size=2"),
@@ -60,6 +66,8 @@ if "KILLED_MARKER" in os.environ:
 
 
 def job(root: Path, stage: str, ours: list[str], theirs: list[str], **env: str) -> subprocess.CompletedProcess[str]:
+    if any(option.startswith("--address") for option in ours):
+        env[ON_LOOPBACK] = "0"  # else Ray looks for the cluster's part on this machine at the machine's own address
     command = [sys.executable, "-m", "launch.ray_jobs", "--stage", stage, f"--storage={root}/ray", *ours]
     quick = {"RAY_AUTH_MODE": "disabled", "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5", "CUDA_VISIBLE_DEVICES": ""}
     return subprocess.run(
@@ -95,20 +103,35 @@ def test_sft_killed_while_it_saves_goes_on_from_the_checkpoint_before(root: Path
     assert log_path(folder_of(ran), 1).exists()
 
 
+# A cluster as the command starts one; it tells its address and what its processes listen on, and ends with its stdin.
+CLUSTER = """
+import json, sys
+import psutil
+from launch.ray_jobs.cluster import connected
+
+with connected(None, gpu=False):
+    import ray
+
+    family = [psutil.Process(), *psutil.Process().children(recursive=True)]
+    open_to = [one.laddr.ip for process in family for one in process.net_connections("tcp") if one.status == "LISTEN"]
+    print(json.dumps([ray.get_runtime_context().gcs_address, sorted(set(open_to))]), flush=True)
+    sys.stdin.read()
+    print(len(ray.nodes()), flush=True)
+"""
+
+
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[str]:
-    """The address of a cluster of two CPUs that is up before the jobs and must be so afterwards."""
-    environment_before = pytest.MonkeyPatch()
-    environment_before.setenv("RAY_AUTH_MODE", "disabled")
-    environment_before.setenv("PYTHONPATH", f"{REPO}")
-    ray.init(
-        address="local", num_cpus=2, num_gpus=0, include_dashboard=False, _node_ip_address="127.0.0.1",
-        object_store_memory=100 * 2**20, log_to_driver=False,
-    )  # fmt: skip
-    yield ray.get_runtime_context().gcs_address
-    assert ray.cluster_resources()["CPU"] == 2
-    ray.shutdown()
-    environment_before.undo()
+    """The address of a cluster that is up before the jobs, on loopback alone, and must be so afterwards."""
+    env = environment(RAY_AUTH_MODE="disabled", CUDA_VISIBLE_DEVICES="", PYTHONPATH=str(REPO))
+    command = [sys.executable, "-c", CLUSTER]
+    with subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin and process.stdout
+        address, listening = json.loads(process.stdout.readline())
+        yield address
+        process.stdin.close()
+        assert process.stdout.read() == "1\n"
+    assert listening and {ip.removeprefix("::ffff:") for ip in listening} == {"127.0.0.1"}
 
 
 def test_ppo_on_a_cluster_that_is_up(root: Path, cluster: str) -> None:
@@ -118,7 +141,7 @@ def test_ppo_on_a_cluster_that_is_up(root: Path, cluster: str) -> None:
     new_reward_model(root / "base", tokenizer).save_pretrained(folder.reward_model)
     tokenizer.save_pretrained(folder.reward_model)
     (root / "ppo.yaml").write_text(yaml.safe_dump(PPO))
-    ran = job(root, "ppo", [f"--address={cluster}", "--num_workers=2"], [f"--config={root}/ppo.yaml"])
+    ran = job(root, "ppo", [f"--address={cluster}", *TWO], [f"--config={root}/ppo.yaml"])
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "[ppo] done after 2 steps" in ran.stdout and "it was started 1 time\n" in ran.stdout
     assert (folder.best_policy / "model.safetensors").exists()
@@ -131,7 +154,7 @@ def test_ppo_on_a_cluster_that_is_up(root: Path, cluster: str) -> None:
 
 
 def test_a_mistake_is_told_on_one_line_and_not_tried_again(root: Path, cluster: str) -> None:
-    ran = job(root, "sft", [f"--address={cluster}", "--num_workers=2", "--max_failures=5"], ["--modl=x"])
+    ran = job(root, "sft", [f"--address={cluster}", *TWO, "--max_failures=5"], ["--modl=x"])
     assert ran.returncode == 2
     assert ran.stderr == "error: unknown option --modl; did you mean 'model'?\n"
     assert "Traceback" not in ran.stdout
