@@ -32,7 +32,7 @@ report: setup  ## the page that shows a finished run: make report ROOT=runs/demo
 	@$(PY) -m evaluation report --root $(ROOT)
 
 test: test-fast  ## every test, fast ones first (about a quarter of an hour on 2 cores)
-	@$(PY) -m pytest -q -m e2e
+	@$(PY) -m pytest -q -n 2 --dist loadfile -m e2e
 
 test-fast: setup  ## all tests but the end-to-end ones
 	@$(PY) -m pytest -q -n 2 --dist loadfile -m "not e2e"

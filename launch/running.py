@@ -24,6 +24,7 @@ import psutil
 from trlx.utils.errors import SILENCE, UserError
 
 GRACE = 60.0  # seconds to save and end in; launchers give their ranks 30 themselves
+AT_ONCE = 10.0  # at most, for the system to take a killed process away
 ASKED = (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 
 
@@ -138,6 +139,7 @@ def _stop(processes: Sequence[subprocess.Popen[bytes]], grace: float) -> None:
         for one in left:
             with contextlib.suppress(psutil.NoSuchProcess):
                 one.kill()
+        _wait(left, AT_ONCE)  # a killed process is gone a moment later
         for process in processes:
             process.wait()
 

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-TESTS = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(TESTS))
-sys.path.insert(0, str(TESTS / "bad_input"))
-sys.path.insert(0, str(TESTS / "faults"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "bad_input"))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 from harness import Scripts
 from tiny_stage import tiny_root
 
