@@ -279,6 +279,7 @@ def sweep(
 
     Raises: UserError when the machine lacks the resources or no trial gave the metric.
     """
+    _prepare_environment(alone=server_address is None)
     from ray import tune
     from ray.tune.logger import JsonLoggerCallback
     from ray.tune.search.basic_variant import BasicVariantGenerator
@@ -318,14 +319,28 @@ def sweep(
     return sorted(trials, key=lambda trial: (trial.value is None, sign * (trial.value or 0.0)))
 
 
+def _prepare_environment(alone: bool) -> None:
+    """Settings that Ray reads when it is imported."""
+    settings = {
+        "RAY_CHDIR_TO_TRIAL_DIR": "0",
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }
+    if alone:  # else Ray takes 127.0.0.1 for the machine's own address, and listens on all that it has
+        settings["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    os.environ.update({name: os.environ.get(name, value) for name, value in settings.items()})
+
+
 def _start_ray(server_address: str | None, resources: Mapping[str, float]) -> None:
-    quiet = {"RAY_CHDIR_TO_TRIAL_DIR": "0", "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
-    os.environ.update({name: os.environ.get(name, value) for name, value in quiet.items()})
     import ray
 
     if server_address is None:
         ray.init(
-            include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING, _node_ip_address="127.0.0.1"
+            address="local",  # not one that happens to be up
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.WARNING,
+            _node_ip_address="127.0.0.1",
         )
     else:
         known = server_address == "auto" or "://" in server_address
