@@ -272,7 +272,11 @@ BAD_FILES = [
     ("x.parquet", b"nonsense", "x.parquet: not a whole Parquet file .*: write or fetch it anew"),
     ("x.parquet", b"", "x.parquet: not a whole Parquet file"),
     ("x.parquet.gz", b"nonsense", "x.parquet.gz: not a whole Parquet file"),
-    ("x.jsonl", gzip.compress(b"{}", mtime=0), "x.jsonl: gzip-compressed, though its name does not say so: name it x.jsonl.gz"),
+    (
+        "x.jsonl",
+        gzip.compress(b"{}", mtime=0),
+        "x.jsonl: gzip-compressed, though its name does not say so: name it x.jsonl.gz",
+    ),
     ("x.csv", b"PAR1" + b"x" * 40, "x.csv: a Parquet file: name it .parquet"),
     ("x.csv", b"PK\x03\x04 xlsx", "x.csv: a zip archive or a spreadsheet: unpack it, or save it as CSV"),
     ("x.jsonl", b"version https://git-lfs.github.com/spec/v1\noid", "x.jsonl: a Git LFS pointer.*git lfs pull"),
