@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from trlx.functional.advantages import gae
+from trlx.functional.kl import KLPenalty
 from trlx.functional.masking import masked_moments, masked_spread, masked_sum, mean_and_variance, whiten
 from trlx.functional.ppo import policy_loss_sum, value_loss_sum
 from trlx.utils.registry import Registry
@@ -73,6 +74,8 @@ class PPOConfig(MethodConfig):
         target_kl: end a phase's training when an optimizer step's mean `policy/approx_kl` (nats a token, to the policy
             that wrote the rollouts) exceeds this; null never does.
         cache_trunk: keep the output of the frozen bottom blocks for a phase, so that training runs only the others.
+        kl_penalty: what a token's reward loses, times β, with d = log π − log π_ref: "kl" d, "abs" |d|, "mse" d²/2. The
+            controller and the curves of `policy/kl` have d whichever it is.
     """
 
     ppo_epochs: int
@@ -97,6 +100,7 @@ class PPOConfig(MethodConfig):
     max_grad_norm: float | None = None
     target_kl: float | None = None
     cache_trunk: bool = True
+    kl_penalty: KLPenalty = "kl"
 
     def get_advantages_and_returns(
         self,

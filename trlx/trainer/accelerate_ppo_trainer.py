@@ -151,7 +151,12 @@ class AcceleratePPOTrainer(AccelerateRLTrainer):
             if chunk is None:
                 continue
             rewards, kl = kl_shaped_rewards(
-                chunk.scores, chunk.logprobs, chunk.ref_logprobs, chunk.response_mask, self.kl_ctl.value
+                chunk.scores,
+                chunk.logprobs,
+                chunk.ref_logprobs,
+                chunk.response_mask,
+                self.kl_ctl.value,
+                self.method.kl_penalty,
             )  # 2
             elements += chunk.elements(rewards)
             self.rollout_log.add(chunk, kl)

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trlx.functional.kl import k1, k3, kl_shaped_rewards, update_kl_coef
+from trlx.functional.kl import KLPenalty, k1, k3, kl_shaped_rewards, penalty, update_kl_coef
 
 NAN = float("nan")
 MASK = torch.tensor([[1, 1, 0], [1, 1, 1], [1, 0, 0]]).bool()
@@ -39,6 +39,24 @@ def test_dense_scores_are_added_token_by_token() -> None:
     rewards, _ = kl_shaped_rewards(scores, LOGPROBS, REF, MASK, kl_coef=0.1)
     for got, row in zip(rewards.tolist(), [[0.95, 2.1, 0], [0, -0.02, 4.97], [0.8, 0, 0]], strict=True):
         assert got == pytest.approx(row, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [("kl", [0.5, -1.0, 0.0]), ("abs", [0.5, 1.0, 0.0]), ("mse", [0.125, 0.5, 0.0])],
+)
+def test_penalties_golden(kind: KLPenalty, expected: list[float]) -> None:
+    logprobs, ref = torch.tensor([-1.0, -3.0, -2.0]), torch.tensor([-1.5, -2.0, -2.0])
+    assert penalty(logprobs, ref, kind).tolist() == expected
+
+
+def test_another_penalty_shapes_the_rewards_and_leaves_the_kl_that_is_told() -> None:
+    scores = torch.tensor([2.0, -3.0, 1.0])
+    rewards, kl = kl_shaped_rewards(scores, LOGPROBS, REF, MASK, kl_coef=0.1, kind="abs")
+    expected = [[-0.05, -0.1 + 2.0, 0.0], [0.0, -0.02, -0.03 - 3.0], [-0.2 + 1.0, 0.0, 0.0]]
+    for got, row in zip(rewards.tolist(), expected, strict=True):
+        assert got == pytest.approx(row, abs=1e-6)
+    assert torch.equal(kl, kl_shaped_rewards(scores, LOGPROBS, REF, MASK, kl_coef=0.1)[1])
 
 
 @pytest.mark.parametrize(
