@@ -52,7 +52,8 @@ def claim_outputs(stage: str, config: TRLConfig, overwrite: bool, resume: bool |
     if held and not overwrite and not resume:
         raise UserError(f"{held[0]} already holds a run: pass --overwrite to replace it or --resume to go on with it")
     found = find_resumable(folder) if resume else None
-    finished = [path for path in written if (path / "hf_model").is_dir()]
+    # What a kill left half written is no model.
+    finished = [path for path in written if (path / "hf_model").is_dir() and not path.name.endswith(".writing")]
     if resume and found is None and finished:
         raise UserError(f"{finished[0]} holds a model but nothing to resume from: pass --overwrite to train it anew")
     require_ppo_room(config, written)

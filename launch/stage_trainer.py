@@ -102,6 +102,13 @@ class StageTrainer(Trainer):
         with self.stopping.request:
             return super().train(*arguments, **keywords)
 
+    def _run_epoch(self, *arguments: Any, **keywords: Any) -> None:
+        """As the Trainer's, which of a run killed between its last step and its end would take one step more."""
+        if self.state.global_step >= self.state.max_steps:
+            self.control.should_training_stop = True
+            return
+        super()._run_epoch(*arguments, **keywords)
+
     def _frozen_weights(self) -> dict[str, Tensor]:
         """Float32 copies of the untrained weights, of which DeepSpeed keeps no master when it casts to 16 bit."""
         if not (self.is_deepspeed_enabled and is_main_rank()):
@@ -236,7 +243,7 @@ class WriteMetrics(TrainerCallback):
 
         # Left out: the Trainer's summary, whose mean loss and speed are of the steps since the last resume alone.
         logs = {name: value for name, value in keywords["logs"].items() if is_scalar(value) and not _is_summary(name)}
-        if not logs:
+        if not logs.keys() - {"epoch"}:  # the summary, which a run that was killed after its last step logs again
             return
         MetricsWriter(self.out).write(logs, state.global_step)
         self.board = self.board or SummaryWriter(str(self.out / "logs"))

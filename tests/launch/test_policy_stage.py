@@ -208,6 +208,17 @@ def test_each_of_them_alone_is_a_run(root: Path, held: str) -> None:
         claim_outputs("ppo", config, overwrite=False, resume=False)
 
 
+def test_a_first_checkpoint_that_a_kill_left_half_written_is_no_run_to_lose(root: Path) -> None:
+    half = root / "ckpts" / ".resume_checkpoint.writing"
+    (half / "hf_model").mkdir(parents=True)
+    config = default_ppo_config().evolve(
+        model={"model_path": str(root / "base")},
+        train={"checkpoint_dir": str(root / "ckpts"), "logging_dir": str(root / "ckpts" / "ppo")},
+    )
+    assert claim_outputs("ppo", config, overwrite=False, resume="auto") is None
+    assert not half.exists()
+
+
 def rolled_back(step: int | None) -> Any:
     """Stands for a trainer after 9 steps that went back to `step`; its export is a folder."""
     best = None if step is None else {"step": step}

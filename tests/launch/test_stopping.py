@@ -1,6 +1,7 @@
-"""A Trainer stage that is told to stop, and one whose batches are made by worker processes."""
+"""A Trainer stage told to stop, or killed after its last step; and one whose batches are made by worker processes."""
 
 import os
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,11 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return AutoModelForCausalLM.from_pretrained(folder).state_dict()
 
 
+def numbers(folder: Path) -> list[dict[str, Any]]:
+    """The lines of metrics, without times."""
+    return [{name: value for name, value in line.items() if name != "time"} for line in read_metrics(folder)]
+
+
 class Notice(TrainerCallback):
     """Sends this process a signal in the third step."""
 
@@ -71,15 +77,19 @@ def test_a_stage_that_was_told_to_stop_resumes_to_the_same_model(
     resumed = weights(cut)
     assert all(torch.equal(value, resumed[name]) for name, value in weights(whole).items())
 
-    def numbers(folder: Path) -> list[dict[str, Any]]:
-        timed = ("time", "eval_runtime")
-        return [
-            {name: value for name, value in line.items() if name not in timed}
-            for line in read_metrics(folder)
-            if "train_runtime" not in line
-        ]
-
     assert numbers(cut) == numbers(whole)
+
+
+def test_a_stage_killed_after_its_last_step_takes_none_more(root: Path) -> None:
+    main(options(root, "whole", "--max_steps=3"))  # in the middle of an epoch
+    whole, killed = root / "whole", shutil.copytree(root / "whole", root / "killed")
+    for name in ("config.json", "model.safetensors"):  # published at the end
+        (killed / name).unlink()
+    main(options(root, "killed", "--max_steps=3", "--resume=auto"))
+    assert {path.name for path in killed.iterdir()} == {path.name for path in whole.iterdir()}
+    assert numbers(killed) == numbers(whole)
+    again = weights(killed)
+    assert all(torch.equal(value, again[name]) for name, value in weights(whole).items())
 
 
 def test_worker_processes_change_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
