@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 
 from trlx.utils.disk import require_writable
@@ -17,6 +18,7 @@ from trlx.utils.manifest import first_whole
 
 RUN_FILE = "run.json"
 SAVING = ".checkpoints.writing"  # where a checkpoint is prepared
+HALF_WRITTEN = ".*.writing-*"  # what a kill leaves of a small file (`trlx.utils.files.write_text`)
 # What a Trainer stage leaves in its folder; `--overwrite` removes these and nothing else.
 STAGE_FILES = (
     "checkpoint-*",
@@ -40,6 +42,7 @@ STAGE_FILES = (
     ".model.writing",
     SAVING,
     ".checkpoint-*.old",
+    HALF_WRITTEN,
 )
 
 
@@ -55,7 +58,7 @@ def check_output(out: Path, overwrite: bool, resume: bool | str) -> Path | None:
         raise UserError("--overwrite and --resume exclude each other: give one of them")
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file; name a folder with --out")
-    held = out.is_dir() and any(out.iterdir())
+    held = out.is_dir() and bool(_names(out))
     if held and not (out / RUN_FILE).exists():
         raise UserError(f"{out} holds files that no stage wrote (no {RUN_FILE}): choose another --out or empty it")
     if held and not overwrite and not resume and not never_trained(out):
@@ -81,15 +84,20 @@ def claim_output(
     Returns: the checkpoint to go on from, or None to begin at the beginning.
     """
     checkpoint = check_output(out, overwrite, resume)
-    if checkpoint is None and out.is_dir():
-        remove_stage_files(out, stage_files)
+    if out.is_dir():
+        remove_stage_files(out, stage_files if checkpoint is None else [HALF_WRITTEN])
     out.mkdir(parents=True, exist_ok=True)
     return checkpoint
 
 
 def never_trained(out: Path) -> bool:
     """Whether the run in `out` stopped before its first step, e.g. for a misspelt file: there is nothing to lose."""
-    return {path.name for path in out.iterdir()} == {RUN_FILE}
+    return _names(out) == {RUN_FILE}
+
+
+def _names(out: Path) -> set[str]:
+    """Of what a folder holds, but for what a kill left half written, which may be all."""
+    return {path.name for path in out.iterdir() if not fnmatch(path.name, HALF_WRITTEN)}
 
 
 def remove_stage_files(out: Path, patterns: Sequence[str] = STAGE_FILES) -> None:

@@ -24,7 +24,9 @@ CHECKPOINTS = (
     *(BEST_NAME, BEST_HELDOUT_NAME, RESUME_NAME, PREVIOUS_NAME, EXPORT, "checkpoint_*"),
     *(".*checkpoint*.writing", ".*checkpoint*.old", f".{EXPORT}.writing", f".{EXPORT}.old"),
 )
-LOGS = (METRICS_FILE, MONITOR_FILE, "events.out.tfevents.*", "eval")
+# What a kill leaves of a small file (`trlx.utils.files.write_text`).
+HALF_WRITTEN = (f".{METRICS_FILE}.writing-*", f".{MONITOR_FILE}.writing-*", "eval/.*.writing-*")
+LOGS = (METRICS_FILE, MONITOR_FILE, "events.out.tfevents.*", "eval", *HALF_WRITTEN[:2])
 
 
 def log_folder(train: TrainConfig) -> Path:
@@ -58,7 +60,8 @@ def claim_outputs(stage: str, config: TRLConfig, overwrite: bool, resume: bool |
         raise UserError(f"{finished[0]} holds a model but nothing to resume from: pass --overwrite to train it anew")
     require_ppo_room(config, written)
     take(folder)
-    _remove(held if found is None else [path for path in held if path == folder / EXPORT])
+    half = list(_found(log_folder(config.train), HALF_WRITTEN))
+    _remove(held if found is None else [*half, *(path for path in held if path == folder / EXPORT)])
     if resume:
         start = f"resuming from {found}" if found else "no whole checkpoint: from the beginning"
         print(f"[{stage}] {start}", flush=True)

@@ -81,6 +81,12 @@ def test_resume_without_a_whole_checkpoint_begins_again(tmp_path: Path) -> None:
     assert not (out / "checkpoint-3").exists()
 
 
+def test_a_kill_in_the_first_write_of_all_leaves_nothing_to_ask_about(tmp_path: Path) -> None:
+    (tmp_path / ".run.json.writing-7").touch()
+    assert claim_output(tmp_path, overwrite=False, resume="auto") is None
+    assert not list(tmp_path.iterdir())
+
+
 def test_resume_never_removes_a_finished_model(tmp_path: Path) -> None:
     out = written_run(tmp_path / "out", broken=3)
     with pytest.raises(UserError, match="finished model and no checkpoint"):

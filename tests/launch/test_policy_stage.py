@@ -258,7 +258,10 @@ def test_a_resume_takes_the_policy_gone_back_to_away(root: Path) -> None:
         model={"model_path": str(root / "base")},
         train={"checkpoint_dir": str(root / "ckpts"), "logging_dir": str(root / "ckpts" / "ppo")},
     )
+    half = root / "ckpts" / "ppo" / "eval" / ".step_000003.csv.writing-1"
+    half.touch()  # by a kill
     assert claim_outputs("ppo", config, overwrite=False, resume=True) == str(root / "ckpts" / "checkpoint_4")
+    assert not half.exists() and (root / "ckpts" / "ppo" / "metrics.jsonl").exists()
     assert not (root / "ckpts" / "hf_model").exists() and (root / "ckpts" / "best_checkpoint").exists()
 
 
