@@ -12,6 +12,7 @@ COMMANDS = Commands(
     {
         "plan": ("launch.plan.command", "memory and time of every stage, what fits, and the files to start it"),
         "doctor": ("launch.doctor", "look at versions, devices, disk, tokenizers and models before training"),
+        "describe": ("launch.describe.command", "a model's parts, shapes and parameters, from its config alone"),
         "run": ("launch.pipeline", "run the stages on one device, one machine or several"),
         "ray": ("launch.ray_jobs", "run the stages as Ray Train jobs"),
     },
