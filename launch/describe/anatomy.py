@@ -1,7 +1,7 @@
 """A model taken apart: its modules in the order in which a forward pass runs them, with their weights' shapes.
 
-The order is seen, not claimed by the config: the model runs once on tensors that have shapes and no data. Of blocks that
-are alike one stands for all. Left out: what runs without a module (the sum around a block, softmax), dropout, and
+The order is seen, not claimed by the config: the model runs once on tensors that have shapes and no data. Of blocks
+that are alike one stands for all. Left out: what runs without a module (the sum around a block, softmax), dropout, and
 encoder-decoders.
 """
 
