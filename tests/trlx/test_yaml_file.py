@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from trlx.utils.errors import BadKey, UserError
-from trlx.utils.yaml_file import MAX_BYTES, read_yaml
+from trlx.utils.settings_file import MAX_BYTES
+from trlx.utils.yaml_file import read_yaml
 
 
 def file_of(folder: Path, content: str | bytes) -> Path:

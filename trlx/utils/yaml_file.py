@@ -6,36 +6,16 @@ file must be a section of keys. Left out: several documents in one file.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Hashable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from trlx.utils.errors import BadKey, UserError, one_line
-from trlx.utils.strict import show
+from trlx.utils.errors import UserError, one_line
+from trlx.utils.settings_file import SettingsFile, read_settings
 
-MAX_BYTES = 2**20
 MAX_DEPTH = 8  # of the keys whose lines are kept; no setting is deeper
-
-
-@dataclass(frozen=True)
-class YamlFile:
-    """A file's settings, and the line that each was read from."""
-
-    path: str
-    values: dict[str, Any]
-    lines: dict[str, int]  # dotted key → line, counted from 1
-
-    def refusal(self, error: UserError) -> UserError:
-        """The error with the file's name, and the line of its key or of the closest section around it."""
-        where = self.path
-        key = error.key if isinstance(error, BadKey) else ""
-        while key and key not in self.lines:
-            key = key.rpartition(".")[0]
-        return UserError(f"{where}, line {self.lines[key]}: {error}" if key else f"{where}: {error}")
 
 
 class _Loader(yaml.SafeLoader):
@@ -83,12 +63,12 @@ _Loader.yaml_implicit_resolvers = {
 }
 
 
-def read_yaml(path: str | Path) -> YamlFile:
+def read_yaml(path: str | Path) -> SettingsFile:
     """Read a file of settings.
 
     Raises: UserError naming the file, the line where there is one, and what to do.
     """
-    text = _read_text(Path(path))
+    text = read_settings(Path(path), "YAML file")
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
@@ -103,27 +83,7 @@ def read_yaml(path: str | Path) -> YamlFile:
         raise UserError(f"{path}: is empty: write settings as `key: value` lines, or leave the file out")
     if not isinstance(values, dict):
         raise UserError(f"{path}: holds {_kind(values)} where `key: value` lines are needed")
-    return YamlFile(str(path), values, _lines(node, "", MAX_DEPTH))
-
-
-def _read_text(path: Path) -> str:
-    if os.path.exists(path) and not os.path.isfile(path):
-        raise UserError(f"{path}: is {'a folder' if os.path.isdir(path) else 'no regular file'}: name a YAML file")
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file: check the name; paths are relative to the current folder") from error
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"{show(str(path))}: cannot be read ({reason}): name a YAML file") from error
-    if len(content) > MAX_BYTES:
-        raise UserError(f"{path}: over {MAX_BYTES // 2**20} MiB, too large for a configuration: name a YAML file")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise UserError(f"{path}, line {line}: not UTF-8 text: save the file as UTF-8") from error
+    return SettingsFile(str(path), values, _lines(node, "", MAX_DEPTH))
 
 
 def _explain(error: yaml.YAMLError, text: str) -> str:
