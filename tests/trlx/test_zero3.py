@@ -12,13 +12,16 @@ from typing import Any
 import pytest
 import torch
 from accelerate.utils import DistributedType
+from safetensors.torch import load_file
 from tiny_engine import random_model
 from torch.optim.lr_scheduler import ConstantLR
 from transformers import AutoModelForCausalLM
+from zero3_methods_worker import METHODS, run
 
 from launch.local import free_port
 from trlx.trainer.engine import Engine
 from trlx.utils.errors import UserError
+from trlx.utils.metrics import read_metrics
 from trlx.utils.zero import whole
 
 HERE = Path(__file__).resolve().parent
@@ -155,6 +158,31 @@ def test_a_run_that_is_resumed_ends_bit_identical(finished: Path, launch: Launch
     assert not (resumed / "checkpoint_1").exists() and (resumed / "checkpoint_2").exists()
     for name in ("model.safetensors", "heads.safetensors"):
         assert (resumed / "export" / name).read_bytes() == (finished / "export" / name).read_bytes(), name
+
+
+def gradient_norms(output: Path) -> list[float]:
+    return [line["gradient_norm"] for line in read_metrics(output / "logs") if "gradient_norm" in line]
+
+
+@pytest.mark.e2e
+@pytest.mark.timeout(400)
+def test_sft_rft_and_ilql_learn_the_same_in_pieces_as_alone(
+    launch: Launch, tmp_path: Path, tokenizer_folder: str
+) -> None:
+    together = launch("zero3_methods_worker.py", "{output}", "{tokenizer}")
+    seen = [json.loads((together / f"methods_{rank}.json").read_text()) for rank in range(2)]
+    for method in METHODS:
+        alone = run(method, tmp_path, tokenizer_folder)
+        assert alone["steps"] >= 2 and alone["held"] > 0
+        assert [rank[method] for rank in seen] == [{"steps": alone["steps"], "world": 2, "held": 0}] * 2, method
+        for file in (tmp_path / method / "export").glob("*.safetensors"):
+            expected, weights = load_file(file), load_file(together / method / "export" / file.name)
+            assert weights.keys() == expected.keys()
+            for name, weight in expected.items():
+                torch.testing.assert_close(weights[name], weight, atol=1e-5, rtol=0, msg=f"{method}: {name}")
+        norms = [gradient_norms(folder / method) for folder in (tmp_path, together)]
+        assert len(norms[0]) == alone["steps"] and min(norms[0]) > 0.1  # else nothing need be learned to be alike
+        assert norms[1] == pytest.approx(norms[0], rel=1e-4)
 
 
 def test_only_deepspeeds_hooks_are_put_aside_and_come_back_in_their_place() -> None:
