@@ -32,16 +32,19 @@ def require_start(path: str, named_by: str = "--model") -> None:
     require_model("finished", path, f"{made}name another with {named_by}")
 
 
-def require_stage_room(out: Path, model: nn.Module, deepspeed: bool, half: bool, copies: int) -> None:
+def require_stage_room(
+    out: Path, model: nn.Module, deepspeed: bool, half: bool, copies: int, sharded: bool = False
+) -> None:
     """Check that the checkpoints of a Trainer stage will fit on the disk; what is there of them already counts.
 
     Args:
-        out: the stage's folder. model: with the frozen weights already frozen.
+        out: the stage's folder. model: whole, with the frozen weights already frozen.
         deepspeed: whether it trains with DeepSpeed. half: whether in fp16 or bf16. copies: on the disk at once at most.
+        sharded: whether in ZeRO stage 3.
 
     Raises: UserError with the space that is needed and that is there.
     """
-    needed = copies * stage_checkpoint_bytes(*_counts(model), deepspeed, half)
+    needed = copies * stage_checkpoint_bytes(*_counts(model), deepspeed, half, sharded)
     held = size_of(*(path for path in out.glob("checkpoint-*") if checkpoint_step(path) >= 0))
     require_disk(
         out,
@@ -51,15 +54,17 @@ def require_stage_room(out: Path, model: nn.Module, deepspeed: bool, half: bool,
     )
 
 
-def stage_checkpoint_bytes(parameters: int, trained: int, deepspeed: bool, half: bool) -> int:
+def stage_checkpoint_bytes(parameters: int, trained: int, deepspeed: bool, half: bool, sharded: bool = False) -> int:
     """Bytes of a Trainer's checkpoint.
 
-    Without DeepSpeed: float32 weights and Adam's two moments. With it: the weights twice (its shards and the model that
-    the Trainer gathers), a float32 master copy, and the moments.
+    Without DeepSpeed: float32 weights and Adam's two moments. With it: the weights twice (its own files and the model
+    that the Trainer gathers), a float32 master copy, and the moments. Sharded (ZeRO stage 3), its own files have of the
+    weights those alone that do not train.
     """
     if not deepspeed:
         return 4 * parameters + 8 * trained
-    return 2 * (2 if half else 4) * parameters + 12 * trained
+    again = parameters - trained if sharded else parameters
+    return (2 if half else 4) * (parameters + again) + 12 * trained
 
 
 def require_ppo_room(config: TRLConfig, held: Sequence[Path] = ()) -> None:

@@ -4,7 +4,7 @@ A stage is begun (`begin_stage`), trained by `launch.stage_trainer.StageTrainer`
 puts config, float32 weights and tokenizer into the output folder itself, where the next stage looks for them;
 `run.json` there tells what ran. DeepSpeed is used when the options name a config file, a launcher started the process
 and the package and a C++ compiler are there; otherwise the plain Trainer runs and says so. Placeholders in paths
-(`{root}`, `{repo}`) are explained in `tasks.run_folder`. Left out: ZeRO-3, TPUs, pushing to a hub.
+(`{root}`, `{repo}`) are explained in `tasks.run_folder`. Left out: TPUs, pushing to a hub.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ import torch.distributed as dist
 from transformers import PreTrainedModel, SchedulerType, TrainingArguments, set_seed
 
 from launch.checks import require_stage_room, require_start
-from launch.local import without_deepspeed
 from launch.outputs import RUN_FILE, check_output, checkpoint_step, claim_output
+from launch.stage_deepspeed import is_sharded_by, load_models_whole, settle_deepspeed
 from tasks.run_folder import DEFAULT_ROOT
 from trlx.utils.disk import writing
 from trlx.utils.distributed import from_main_rank, is_main_rank, start_process_group
@@ -139,7 +139,9 @@ class Stage:
             from_main_rank(self._preflight)
         half = self.args.fp16 or self.args.bf16
         copies = self.options.save_total_limit + 2  # the best, and the one being written
-        from_main_rank(lambda: require_stage_room(self.out, model, self.args.deepspeed is not None, half, copies))
+        config: Any = self.args.deepspeed
+        deepspeed, sharded = config is not None, is_sharded_by(config)
+        from_main_rank(lambda: require_stage_room(self.out, model, deepspeed, half, copies, sharded))
         from_main_rank(lambda: _claim(self.out, self.options))
         self.taken = True
         self.note()
@@ -207,6 +209,7 @@ def begin_stage(name: str, options: StageOptions, out: Path, metrics: Sequence[s
     precision, precision_note = settle_precision(options.precision)
     deepspeed, deepspeed_note = settle_deepspeed(options.deepspeed)
     stage = Stage(name, out, training_arguments(options, out, precision, deepspeed), checkpoint, options)
+    load_models_whole()
     set_seed(options.seed)
     for note in filter(None, (precision_note, deepspeed_note)):
         stage.say(note)
@@ -266,57 +269,6 @@ def settle_precision(asked: str) -> tuple[str, str | None]:
     if asked == "bf16" and not torch.cuda.is_bf16_supported(including_emulation=False):
         return "fp16", "this GPU has no bf16: training in fp16"
     return asked, None
-
-
-def settle_deepspeed(path: str | None) -> tuple[dict[str, Any] | None, str | None]:
-    """The DeepSpeed config to train with, or None for the plain Trainer, and a line to print about it.
-
-    Without a GPU the offload sections are taken out: they would only compile DeepSpeed's CPU Adam, while torch's AdamW
-    already runs there.
-
-    Raises: UserError when the file is missing, not JSON, or asks for ZeRO-3.
-    """
-    if path is None:
-        return None, None
-    config = _read_deepspeed_config(path)
-    lacking = _deepspeed_lacks()
-    if lacking:
-        return None, f"training without DeepSpeed: {lacking}"
-    zero = config.get("zero_optimization", {})
-    if zero.get("stage", 0) >= 3:
-        raise UserError(
-            f"{path}: ZeRO stage 3 is not supported by this stage: set zero_optimization.stage to 2 or less"
-        )
-    offloaded = [key for key in ("offload_optimizer", "offload_param") if key in zero]
-    if offloaded and not torch.cuda.is_available():
-        for key in offloaded:
-            zero.pop(key)
-        return config, "no GPU: DeepSpeed runs without CPU offload, with torch's AdamW"
-    return config, None
-
-
-def _read_deepspeed_config(path: str) -> dict[str, Any]:
-    try:
-        config = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"--deepspeed {path}: {error.strerror}; name a DeepSpeed JSON file or null") from error
-    except json.JSONDecodeError as error:
-        raise UserError(f"--deepspeed {path}, line {error.lineno}: not JSON ({error.msg})") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"--deepspeed {path}: not UTF-8 text: save the file as UTF-8") from error
-    if not isinstance(config, dict):
-        raise UserError(f"--deepspeed {path}: holds no JSON object; name a DeepSpeed config")
-    zero = config.get("zero_optimization", {})
-    if not isinstance(zero, dict) or not isinstance(zero.get("stage", 0), int):
-        raise UserError(f"--deepspeed {path}: zero_optimization must be an object whose stage is a whole number")
-    return config
-
-
-def _deepspeed_lacks() -> str | None:
-    """What keeps DeepSpeed from running here, or None."""
-    if "RANK" not in os.environ:
-        return "no launcher started this process (start it with `deepspeed` to have it)"
-    return without_deepspeed() or None
 
 
 def training_arguments(

@@ -3,14 +3,16 @@
 The differences from the stock Trainer: every rank evaluates its own share of the rows on the unwrapped model and the
 sums are joined (so neither batch size nor rank count changes a metric, and uneven shares cannot deadlock); a checkpoint
 is written aside, with a manifest, and renamed into place before an older one is removed; every new best evaluation is
-saved, whatever `save_steps` says; the first batch proves that the ranks see different data. Left out: ZeRO-3.
+saved, whatever `save_steps` says; the first batch proves that the ranks see different data. Under ZeRO stage 3 an
+evaluation has the weights whole on every rank.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -32,14 +34,15 @@ from transformers.trainer import TRAINER_STATE_NAME
 from launch.not_finite import SkipNotFinite
 from launch.outputs import SAVING, checkpoint_step
 from launch.stage import Stage, gather_objects
+from launch.stage_deepspeed import load_models_whole
 from launch.stopping import StopOnSignal
 from trlx.utils.disk import writing
-from trlx.utils.distributed import from_main_rank, is_main_rank
+from trlx.utils.distributed import forget_shared_buffers, from_main_rank, is_main_rank
 from trlx.utils.errors import UserError
 from trlx.utils.files import publish
 from trlx.utils.manifest import write_manifest
 from trlx.utils.metrics import MetricsWriter, is_scalar
-from trlx.utils.zero import master_weight
+from trlx.utils.zero import is_sharded, master_weight, whole
 
 Sums = dict[str, tuple[float, float]]  # metric name → (sum, count); their quotient over all ranks is the metric
 
@@ -80,6 +83,7 @@ class StageTrainer(Trainer):
         **keywords: Any,
     ):
         super().__init__(args=stage.args, **keywords)
+        load_models_whole()
         self.stage = stage
         self.measure = measure
         self.loss_fn = loss_fn
@@ -101,6 +105,12 @@ class StageTrainer(Trainer):
         """As the Trainer's; a signal in the meantime ends the process between two steps."""
         with self.stopping.request:
             return super().train(*arguments, **keywords)
+
+    def _prepare_for_training(self, *arguments: Any, **keywords: Any) -> Any:
+        prepared = super()._prepare_for_training(*arguments, **keywords)
+        if self.is_deepspeed_enabled:
+            forget_shared_buffers()
+        return prepared
 
     def _run_epoch(self, *arguments: Any, **keywords: Any) -> None:
         """As the Trainer's, which of a run killed between its last step and its end would take one step more."""
@@ -146,10 +156,11 @@ class StageTrainer(Trainer):
     ) -> dict[str, float]:
         """Metrics of the evaluation rows, logged under `metric_key_prefix_`; the same on every rank."""
         rows = cast(Rows, self.eval_dataset if eval_dataset is None else eval_dataset)
-        metrics = {f"{metric_key_prefix}_{name}": value for name, value in self.measure_rows(rows).items()}
-        if self.extra_eval is not None:
-            self.module.eval()
-            metrics |= {f"{metric_key_prefix}_{name}": value for name, value in self.extra_eval(self.module).items()}
+        with self.whole_model() as model:
+            measured = self.measure_rows(rows)
+            if self.extra_eval is not None:
+                measured |= self.extra_eval(model)
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in measured.items()}
         self.log(dict(metrics))
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
@@ -178,10 +189,30 @@ class StageTrainer(Trainer):
         publish(written, folder)
         written.parent.rmdir()
 
-    def measure_rows(self, rows: Rows) -> dict[str, float]:
-        """`measure` over every row, each counted once, whatever the number of ranks. A collective."""
+    @contextlib.contextmanager
+    def whole_model(self) -> Iterator[PreTrainedModel]:
+        """The model itself in eval mode, of which each rank can run what it likes; without gradient only.
+
+        Under ZeRO stage 3 its weights are fetched once, so each device must hold them all, in the precision they train
+        in, beside its shards; module by module, ranks with unequally many rows would wait for each other for ever. A
+        collective on entering.
+        """
         model = self.module
         model.eval()
+        if not any(is_sharded(weight) for weight in model.parameters()):
+            yield model
+            return
+        engine: Any = self.model_wrapped
+        engine.empty_partition_cache()  # what training has left fetched
+        with whole(model):
+            yield model
+
+    def measure_rows(self, rows: Rows) -> dict[str, float]:
+        """`measure` over every row, each counted once, whatever the number of ranks. A collective.
+
+        To be called within `whole_model`.
+        """
+        model = self.module
         order = sorted(range(len(rows)), key=lambda index: -rows.lengths[index])
         mine = order[self.args.process_index :: max(self.args.world_size, 1)]
         size = self.args.per_device_eval_batch_size

@@ -88,6 +88,17 @@ def tiny_root(root: Path) -> Path:
     return root
 
 
+def zero3_file(folder: Path) -> Path:
+    """A DeepSpeed file of ZeRO stage 3 whose thresholds let nothing stay whole: a tiny model would hide deadlocks."""
+    limits = ("param_persistence_threshold", "max_live_parameters", "max_reuse_distance", "prefetch_bucket_size")
+    settings: dict[str, Any] = {"zero_optimization": {"stage": 3, **{f"stage3_{name}": 0 for name in limits}}}
+    settings |= dict.fromkeys(("train_micro_batch_size_per_gpu", "gradient_accumulation_steps"), "auto")
+    settings |= {"gradient_clipping": "auto", "bf16": {"enabled": "auto"}, "zero_allow_untested_optimizer": True}
+    path = folder / "zero3.json"
+    path.write_text(json.dumps(settings), encoding="utf-8")
+    return path
+
+
 def environment(**extra: str) -> dict[str, str]:
     """For a script in a process of its own, on the CPU and without a hub."""
     quiet = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}

@@ -53,16 +53,18 @@ def test_a_start_that_may_be_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("deepspeed", "half", "expected"),
+    ("deepspeed", "half", "sharded", "expected"),
     [
-        (False, False, 4 * 100 + 8 * 30),
-        (False, True, 4 * 100 + 8 * 30),  # the weights stay float32 under autocast
-        (True, True, 2 * 200 + 12 * 30),
-        (True, False, 2 * 400 + 12 * 30),
+        (False, False, False, 4 * 100 + 8 * 30),
+        (False, True, False, 4 * 100 + 8 * 30),  # the weights stay float32 under autocast
+        (True, True, False, 2 * 200 + 12 * 30),
+        (True, False, False, 2 * 400 + 12 * 30),
+        (True, True, True, 200 + 140 + 12 * 30),
+        (True, False, True, 400 + 280 + 12 * 30),
     ],
 )
-def test_bytes_of_a_stage(deepspeed: bool, half: bool, expected: int) -> None:
-    assert stage_checkpoint_bytes(100, 30, deepspeed, half) == expected
+def test_bytes_of_a_stage(deepspeed: bool, half: bool, sharded: bool, expected: int) -> None:
+    assert stage_checkpoint_bytes(100, 30, deepspeed, half, sharded) == expected
 
 
 def test_room_for_a_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

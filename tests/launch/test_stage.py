@@ -6,21 +6,21 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_stage import tiny_base
+from tiny_stage import REPO, tiny_base
 from transformers import AutoModelForCausalLM
+from transformers.integrations import HfDeepSpeedConfig, is_deepspeed_zero3_enabled
 
-from launch import local
-from launch import stage as stage_module
+from launch import local, stage_deepspeed
 from launch.stage import (
     Stage,
     StageOptions,
     begin_stage,
     check_options,
     publish_model,
-    settle_deepspeed,
     settle_precision,
     write_model,
 )
+from launch.stage_deepspeed import settle_deepspeed
 from launch.stage_trainer import joined
 from trlx.utils.errors import UserError
 from trlx.utils.manifest import write_manifest
@@ -65,15 +65,47 @@ def test_deepspeed_needs_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 @NO_GPU
 def test_offload_is_taken_out_without_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stage_module, "_deepspeed_lacks", lambda: None)
+    monkeypatch.setattr(stage_deepspeed, "_lacks", lambda: None)
     config, note = settle_deepspeed(deepspeed_file(tmp_path, stage=2, offload_optimizer={"device": "cpu"}))
     assert config == {"zero_optimization": {"stage": 2}} and "offload" in str(note)
 
 
+def test_zero_3_gathers_the_model_for_its_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage_deepspeed, "_lacks", lambda: None)
+    config, _ = settle_deepspeed(deepspeed_file(tmp_path, stage=3))
+    assert config == {"zero_optimization": {"stage": 3, "stage3_gather_16bit_weights_on_model_save": True}}
+
+
+def test_models_are_loaded_whole_whatever_transformers_was_told(tmp_path: Path) -> None:
+    pytest.importorskip("deepspeed")
+    told = HfDeepSpeedConfig({"zero_optimization": {"stage": 3}})
+    assert is_deepspeed_zero3_enabled() and told.is_zero3()
+    stage_deepspeed.load_models_whole()
+    assert not is_deepspeed_zero3_enabled()
+
+
+@pytest.mark.parametrize("name", ["sft", "reward_model", "zero3"])
+def test_the_files_that_come_with_it_are_what_deepspeed_knows(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("deepspeed")
+    from deepspeed.runtime.zero.config import DeepSpeedZeroConfig
+
+    monkeypatch.setattr(stage_deepspeed, "_lacks", lambda: None)
+    config, _ = settle_deepspeed(str(REPO / "configs" / f"ds_config_{name}.json"))
+    assert config is not None
+    zero = DeepSpeedZeroConfig(**config["zero_optimization"])  # refuses keys that it does not know
+    assert int(zero.stage) == (3 if name == "zero3" else 2)
+    # settled by the stages' options, so that one file serves both
+    settled = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps", "gradient_clipping")
+    assert {config[key] for key in settled} == {"auto"}
+    assert config["fp16"]["enabled"] == config["bf16"]["enabled"] == "auto"
+
+
 def test_deepspeed_files_that_cannot_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stage_module, "_deepspeed_lacks", lambda: None)
-    with pytest.raises(UserError, match="stage 3"):
-        settle_deepspeed(deepspeed_file(tmp_path, stage=3))
+    monkeypatch.setattr(stage_deepspeed, "_lacks", lambda: None)
+    with pytest.raises(UserError, match="whose stage is 0, 1, 2 or 3"):
+        settle_deepspeed(deepspeed_file(tmp_path, stage=4))
     with pytest.raises(UserError, match="absent"):
         settle_deepspeed(str(tmp_path / "absent.json"))
     (tmp_path / "bad.json").write_text('{\n"a": }')
