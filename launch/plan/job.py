@@ -5,16 +5,22 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+from launch.plan.counting import Trained
 from launch.plan.fleet import Fleet
 from launch.plan.memory import (
     DEFAULT_BUCKET,
     SMALL_BUCKET,
+    Phase,
     PPOSizes,
     Setting,
     StageMemory,
+    alive_parts,
+    evaluating_phase,
     evaluation_phases,
+    finished_phase,
     ppo_phases,
     training_phases,
+    writing,
 )
 from launch.plan.options import PlanOptions
 from launch.plan.passes import trace_ppo, trace_reward, trace_scoring, trace_sft, trace_writing
@@ -59,6 +65,8 @@ class Job:
         if stage in ("sft", "reward_model"):
             trained = self.sft(setting.autocast) if stage == "sft" else self.reward_training(setting.autocast)
             phases = training_phases(trained, setting, False, SMALL_BUCKET)
+            if setting.zero == 3:
+                phases += self._evaluating(stage, trained, setting)
         elif stage == "ppo":
             sizes = PPOSizes(options.prompt, options.rollouts, options.chunk, options.ppo_batch, options.reward_batch)
             reward = None if setting.reward_apart else self.scoring
@@ -68,6 +76,16 @@ class Job:
             reward = None if setting.reward_apart else self.scoring
             phases = evaluation_phases(self.writing, reward, setting, sizes)
         return StageMemory(stage, setting, phases)
+
+    def _evaluating(self, stage: str, trained: Trained, setting: Setting) -> list[Phase]:
+        """What ZeRO-3 does with whole weights: SFT writes summaries; pairs are scored, at last by the finished one."""
+        options, weights = self.options, trained.weights
+        if stage == "sft":
+            passing = writing(self.writing[1], setting, PPOSizes(options.prompt, 0, options.eval_batch, 0, 0))
+            return [evaluating_phase(weights, setting, SMALL_BUCKET, passing)]
+        passing = alive_parts(trained.training(checkpointing=True).passing.at(1))  # scoring takes less than training
+        finished = finished_phase(weights, self.scoring, setting, SMALL_BUCKET, options.reward_batch)
+        return [evaluating_phase(weights, setting, SMALL_BUCKET, passing), finished]
 
     @functools.cache  # noqa: B019  (a job lives as long as the command)
     def sft(self, autocast: bool) -> Any:

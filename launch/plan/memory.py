@@ -154,6 +154,33 @@ def fixed_parts(weights: Count, setting: Setting, bucket: int) -> tuple[dict[str
     return parts, host
 
 
+def evaluating_phase(weights: Count, setting: Setting, bucket: int, passing: dict[str, int]) -> Phase:
+    """An evaluation between a Trainer stage's steps under ZeRO-3, for which each rank fetches the model whole.
+
+    Args:
+        passing: bytes of its passes, by part.
+    """
+    fixed, host = fixed_parts(weights, setting, bucket)
+    fixed["buffers"] += _beyond_gathered(weights, setting)
+    return Phase("evaluation", add_parts(fixed, passing), host)
+
+
+def finished_phase(weights: Count, reward: tuple[Count, Linear], setting: Setting, bucket: int, rows: int) -> Phase:
+    """The end of reward model training: beside what trained, each rank scores with the finished model, in float32.
+
+    Args:
+        reward: that model, and its pass over texts, of which so many `rows` at once.
+    """
+    fixed, host = fixed_parts(weights, setting, bucket)
+    scoring = {"reward model": reward[0].bytes, **alive_parts(reward[1].at(rows))}
+    return Phase("final scores", add_parts(fixed, scoring), host)
+
+
+def _beyond_gathered(weights: Count, setting: Setting) -> int:
+    """What the whole model takes more than the most that ZeRO-3 gathers by itself."""
+    return max(weights.tensor_bytes - GATHERED * setting.width, 0)
+
+
 @dataclass(frozen=True)
 class PPOSizes:
     """What a PPO phase is made of; tokens and rows of one rank."""
@@ -184,7 +211,7 @@ def ppo_phases(
     fixed, host = fixed_parts(policy.trained.weights, setting, bucket)
     fixed = add_parts(fixed, ours)
     if setting.zero == 3:  # gathered whole, once for a phase's rollouts
-        fixed["buffers"] += max(policy.trained.weights.tensor_bytes - GATHERED * setting.width, 0)
+        fixed["buffers"] += _beyond_gathered(policy.trained.weights, setting)
     chunk, kept = policy.trunk_row * sizes.chunk, policy.trunk_row * sizes.rollouts
     phases = [Phase("rollout: write", add_parts(fixed, writing(policy.sampling, setting, sizes)), host)]
     finish = {"keys and values": policy.sampling.cache_row * sizes.chunk, "trunk kept": chunk}

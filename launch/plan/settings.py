@@ -56,7 +56,7 @@ def settings_of(stage: str, job: Job) -> Iterator[Setting]:
         return
     batch = {"sft": options.sft_batch, "reward_model": options.pairs, "ppo": options.ppo_batch}[stage]
     for ranks, apart in _ranks(stage, fleet):
-        for zero, offload in _engines(stage, fleet, ranks):
+        for zero, offload in _engines(fleet, ranks):
             for checkpointing in (False, True):
                 for rows in _divisors(batch):
                     kind = Setting(zero, offload, checkpointing, rows, batch // rows, ranks, apart)
@@ -69,14 +69,14 @@ def _ranks(stage: str, fleet: Fleet) -> list[tuple[int, bool]]:
     return [*shared, (fleet.devices - 1, True)] if stage == "ppo" and fleet.gpu and fleet.devices > 1 else shared
 
 
-def _engines(stage: str, fleet: Fleet, ranks: int) -> list[tuple[int, bool]]:
-    """(ZeRO's stage, offload): on one rank ZeRO cuts nothing up; the Trainer's stages refuse ZeRO-3."""
+def _engines(fleet: Fleet, ranks: int) -> list[tuple[int, bool]]:
+    """(ZeRO's stage, offload): on one rank ZeRO cuts nothing up."""
     engines = [(0, False)]
     if ranks > 1 or fleet.gpu:
         engines.append((2, False))
     if fleet.gpu:
         engines.append((2, True))
-    if stage == "ppo" and ranks > 1:
+    if ranks > 1:
         engines += [(3, False), *([(3, True)] if fleet.gpu else [])]
     return engines
 

@@ -63,6 +63,8 @@ def deepspeed_config(setting: Setting) -> dict[str, Any]:
     }
     if setting.offload:
         zero["offload_optimizer"] = {"device": "cpu", "pin_memory": setting.gpu}
+        if setting.zero == 3:
+            zero["offload_param"] = dict(zero["offload_optimizer"])
     auto = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps", "gradient_clipping")
     return {
         **dict.fromkeys(auto, "auto"),

@@ -136,6 +136,25 @@ def test_the_deepspeed_file_has_what_deepspeed_needs():
     zero = DeepSpeedZeroConfig(**written["zero_optimization"])  # refuses keys that it does not know
     assert (zero.stage, zero.offload_optimizer.device, zero.reduce_bucket_size) == (2, "cpu", 50_000_000)
     assert written["train_micro_batch_size_per_gpu"] == "auto"
+    pieces = DeepSpeedZeroConfig(**deepspeed_config(Setting(zero=3, offload=True, ranks=2))["zero_optimization"])
+    assert (pieces.stage, pieces.offload_optimizer.device, pieces.offload_param.device) == (3, "cpu", "cpu")
+
+
+@pytest.mark.parametrize(
+    ("stage", "phases"), [("sft", ["evaluation"]), ("reward_model", ["evaluation", "final scores"])]
+)
+def test_zero_3_is_tried_for_the_stages_of_the_trainer(model, stage, phases):
+    from launch.plan.job import Job
+    from launch.plan.options import PlanOptions
+    from launch.plan.settings import settings_of
+
+    options = PlanOptions(policy=model, reward=model, max_length=24, response=8, sft_batch=2, num_layers_unfrozen=1)
+    job = Job(options, read_fleet("2x24GB", None, "64GB"))
+    tried = [setting for setting in settings_of(stage, job) if setting.zero == 3]
+    assert {setting.offload for setting in tried} == {False, True}
+    assert [phase.name for phase in job.memory(stage, tried[0]).phases[2:]] == phases
+    alone = Job(options, read_fleet("1x24GB", None, "64GB"))
+    assert not any(setting.zero == 3 for setting in settings_of(stage, alone))
 
 
 def test_calibration_gives_rates():

@@ -8,7 +8,9 @@ from launch.plan.memory import (
     PPOSizes,
     Setting,
     StageMemory,
+    evaluating_phase,
     evaluation_phases,
+    finished_phase,
     fixed_parts,
     ppo_phases,
     training_phases,
@@ -126,6 +128,22 @@ def test_zero_3_gathers_the_whole_policy_for_rollouts():
     write = ppo_phases(policy(), None, setting, SIZES, 0)[0]
     assert write.parts["buffers"] == 4000  # all of it, whatever DeepSpeed's own limit
     assert write.parts["weights"] == 2010
+
+
+def test_zero_3_has_the_whole_model_in_an_evaluation_of_training(monkeypatch):
+    monkeypatch.setattr("launch.plan.memory.GATHERED", 300)  # of the 1000 numbers
+    setting = Setting(zero=3, ranks=2, precision="bf16")
+    training = training_phases(trained(HALF), setting, False, 7)[0]
+    assert training.parts["buffers"] == 2 * 300 + 14
+    phase = evaluating_phase(HALF, setting, 7, {"keys and values": 11})
+    assert phase.parts == {**fixed_parts(HALF, setting, 7)[0], "buffers": 2000 + 14, "keys and values": 11}
+
+
+def test_the_finished_reward_model_lies_beside_the_pieces_of_the_trained_one():
+    setting = Setting(zero=3, offload=True, ranks=2, precision="bf16")
+    phase = finished_phase(HALF, (Count(1000, 0, 4000, 10), line(5, 20)), setting, 7, rows=4)
+    assert phase.parts["reward model"] == 4010 and phase.parts["activations"] == 20
+    assert phase.parts["weights"] == 10 and phase.host == 16 * 300 + 1000
 
 
 def test_evaluation_has_one_policy_and_the_judge():
