@@ -37,7 +37,7 @@ from launch.stage import Stage, gather_objects
 from launch.stage_deepspeed import load_models_whole
 from launch.stopping import StopOnSignal
 from trlx.utils.disk import writing
-from trlx.utils.distributed import from_main_rank, is_main_rank
+from trlx.utils.distributed import forget_shared_buffers, from_main_rank, is_main_rank
 from trlx.utils.errors import UserError
 from trlx.utils.files import publish
 from trlx.utils.manifest import write_manifest
@@ -105,6 +105,12 @@ class StageTrainer(Trainer):
         """As the Trainer's; a signal in the meantime ends the process between two steps."""
         with self.stopping.request:
             return super().train(*arguments, **keywords)
+
+    def _prepare_for_training(self, *arguments: Any, **keywords: Any) -> Any:
+        prepared = super()._prepare_for_training(*arguments, **keywords)
+        if self.is_deepspeed_enabled:
+            forget_shared_buffers()
+        return prepared
 
     def _run_epoch(self, *arguments: Any, **keywords: Any) -> None:
         """As the Trainer's, which of a run killed between its last step and its end would take one step more."""

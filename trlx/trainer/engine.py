@@ -19,7 +19,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from transformers.integrations import unset_hf_deepspeed_config
 
-from trlx.utils.distributed import start_process_group
+from trlx.utils.distributed import forget_shared_buffers, start_process_group
 from trlx.utils.errors import UserError
 from trlx.utils.peft_models import is_adapted
 from trlx.utils.zero import master_weight, whole
@@ -82,6 +82,8 @@ class Engine:
         # The schedule is not handed over: accelerate would step it once a rank.
         self.scheduler = scheduler
         self.model, self.optimizer = accelerator.prepare(module, optimizer)
+        if self.is_deepspeed:
+            forget_shared_buffers()
         self.max_grad_norm = float("inf") if max_grad_norm is None else max_grad_norm
         self.skipped = 0  # steps in a row without a finite gradient
         self._is_whole = False
