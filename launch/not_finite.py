@@ -2,7 +2,8 @@
 
 transformers' Trainer would take them, and every weight would be lost. Wired by `trainer.add_callback(SkipNotFinite(
 stage))`. DeepSpeed and fp16's loss scaler skip by themselves: what they skipped is counted here, but for fp16, which
-finds its scale by skipping. Left out: bf16 under DeepSpeed looks only where its config has `bf16.check_grad_overflow`.
+finds its scale by skipping. Left out: bf16 under ZeRO-1 and 2 looks only where the config has
+`bf16.check_grad_overflow`; ZeRO-3 always looks.
 """
 
 from __future__ import annotations
