@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from launch.ended import Ending
 from launch.local import (
     Machine,
     look_around,
@@ -26,7 +27,7 @@ from launch.local import (
     stage_environment,
     trainer_command,
 )
-from tasks.run_folder import REPO
+from tasks.run_folder import REPO, RunFolder
 from trlx.utils.cli import parse_config
 from trlx.utils.errors import UserError, run_main
 from trlx.utils.files import write_json
@@ -99,6 +100,17 @@ def stages(options: DemoOptions, machine: Machine) -> Iterator[tuple[str, list[s
     yield "evaluation", python_command([str(REPO / "trlx_inference_gptneo.py"), *judge])
 
 
+def record_folders(root: Path) -> dict[str, Path]:
+    """Where those stages that train keep their records."""
+    run = RunFolder(root)
+    return {
+        "SFT": run.sft,
+        "reward model": run.reward_model,
+        "second reward model": run.second_reward_model,
+        "PPO": run.ppo_logs,
+    }
+
+
 def _option(name: str, value: int | None) -> list[str]:
     return [] if value is None else [f"--{name}", str(value)]
 
@@ -131,11 +143,15 @@ def run_demo(options: DemoOptions, say: Callable[[str], None] = print) -> dict[s
     remove_stale_locks(environment)
     write_json(root / MARKER, dataclasses.asdict(options))
     seconds: dict[str, float] = {}
-    steps = list(stages(options, machine))
+    steps, records = list(stages(options, machine)), record_folders(root)
     for number, (name, command) in enumerate(steps, start=1):
         say(f"\n=== {number} of {len(steps)}: {name}")
         start = time.perf_counter()
-        run_stage(command, environment, root / "logs" / f"{number}_{name.replace(' ', '_')}.log")
+        log = root / "logs" / f"{number}_{name.replace(' ', '_')}.log"
+        ending = Ending(records.get(name))
+        run_stage(command, environment, log)
+        if ending.stopped_early():
+            raise UserError(f"{name} was stopped before its end: see {log}; begin again with --overwrite")
         seconds[name] = round(time.perf_counter() - start, 1)
     write_json(root / "timing.json", {"seconds": seconds, "total": round(sum(seconds.values()), 1)})
     return seconds

@@ -5,21 +5,27 @@ What may be refused is refused before anything is removed or written.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import trlx
 from evaluation.policies import require_model
 from launch.doctor import preflight, require_healthy
+from launch.outputs import RUN_FILE
 from launch.policy_monitor import MonitoredOptions, choose_monitor, policy_metrics
-from launch.policy_outputs import claim_outputs, finish
+from launch.policy_outputs import claim_outputs, finish, log_folder
 from launch.policy_reward import policy_reward, require_reward_models, reward_device, say_verdicts
 from launch.policy_stage import as_prompt, check_options, check_policy, load_prompts
+from launch.versions import versions
 from tasks.run_folder import MAKERS
 from trlx.data.configs import TRLConfig
 from trlx.data.limits import require_limits
 from trlx.trainer.accelerate_base_trainer import AccelerateRLTrainer
 from trlx.utils.distributed import from_main_rank, is_main_rank
+from trlx.utils.files import write_json
 
 
 def train_policy(stage: str, options: MonitoredOptions) -> AccelerateRLTrainer:
@@ -41,9 +47,10 @@ def train_policy(stage: str, options: MonitoredOptions) -> AccelerateRLTrainer:
     require_limits(config)  # once more, now that it is known what is watched
     if options.preflight:
         from_main_rank(lambda: _preflight(stage, config, reward_models))
-    config.train.resume_from_checkpoint = from_main_rank(
-        lambda: claim_outputs(stage, config, options.overwrite, options.resume)
-    )
+    resumed = from_main_rank(lambda: claim_outputs(stage, config, options.overwrite, options.resume))
+    config.train.resume_from_checkpoint = resumed
+    record = _record(stage, options, resumed)
+    _note(config, record)
     prompts = f"{len(train_posts)} prompts, {len(valid_posts)} to evaluate on"
     _say(stage, f"{prompts}; reward model on {reward_device(options.reward_device)}; {watching}")
     trainer: Any = trlx.train(
@@ -55,7 +62,25 @@ def train_policy(stage: str, options: MonitoredOptions) -> AccelerateRLTrainer:
     )
     for line in finish(trainer, config.train):
         _say(stage, line)
+    _note(config, record | {"finished": True, "steps": trainer.iter_count})
     return trainer
+
+
+def _record(stage: str, options: MonitoredOptions, resumed: str | None) -> dict[str, Any]:
+    return {
+        "stage": stage,
+        "finished": False,
+        "resumed_from": Path(resumed).name if resumed else None,
+        "world_size": int(os.environ.get("WORLD_SIZE", "1")),
+        "versions": versions(),
+        "options": dataclasses.asdict(options),
+    }
+
+
+def _note(config: TRLConfig, record: Mapping[str, Any]) -> None:
+    """Write the stage's record beside its logs; a start that ends before its end leaves it unfinished."""
+    if is_main_rank():
+        write_json(log_folder(config.train) / RUN_FILE, record)
 
 
 def _preflight(stage: str, config: TRLConfig, reward_models: Sequence[str]) -> None:

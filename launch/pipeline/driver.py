@@ -9,13 +9,14 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from launch.ended import Ending
 from launch.local import remove_stale_locks, stage_environment
-from launch.pipeline.ending import describe, last_lines, stopped_early
+from launch.pipeline.ending import describe, last_lines
 from launch.pipeline.folder import claim_new_root, write_options
 from launch.pipeline.hosts import RemoteShell, check_hosts
 from launch.pipeline.machines import narrowed
 from launch.pipeline.options import lasting, parse
-from launch.pipeline.plan import Plan, make_plan
+from launch.pipeline.plan import Plan, make_plan, record_folder
 from launch.running import Interrupted, interruptible, run_together
 from tasks.run_folder import RunFolder, fill_places
 from trlx.utils.disk import require_writable
@@ -130,14 +131,13 @@ def run_one(plan: Plan, stage: str, environment: dict[str, str]) -> None:
     offset = log.stat().st_size if log.exists() else 0
     commands = plan.started(stage, environment)
     labels = [host.name for host in plan.machines.hosts[: len(commands)]] if len(commands) > 1 else [""]
+    ending = Ending(record_folder(plan, stage))
     plan.record.begin(stage)
     state = "failed"
     try:
         code = run_together(commands, environment, log, labels, more=True)
-        if code == 0 and not stopped_early(stage, plan.folder, offset):
-            state = "finished"
-        elif code == 0:
-            state = "interrupted"
+        if code == 0:
+            state = "interrupted" if ending.stopped_early() else "finished"
     except (KeyboardInterrupt, Interrupted) as interruption:
         state = "interrupted"
         name = getattr(interruption, "name", "Ctrl-C")

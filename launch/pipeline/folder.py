@@ -5,24 +5,22 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import platform
 import subprocess
 import time
 from collections.abc import Mapping
 from datetime import datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from launch.versions import versions
 from tasks.run_folder import REPO, RunFolder
 from trlx.utils.disk import require_writable
 from trlx.utils.errors import UserError
 from trlx.utils.files import write_json, write_text
 
 RUNS = REPO / "runs"
-PACKAGES = ("torch", "transformers", "accelerate", "deepspeed", "datasets", "tokenizers", "numpy")
 # What a run's stages write below its root; a folder that holds one of these is not new.
 WRITTEN = ("run.json", "ckpts", "logs", "metadata", "results.json", "configs")
 
@@ -123,15 +121,6 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _now() -> str:
     return datetime.now().astimezone().isoformat(timespec="seconds")
-
-
-def versions() -> dict[str, str]:
-    """Of Python and the packages that decide what comes out."""
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
 
 
 def commit(repo: Path = REPO) -> dict[str, Any] | None:

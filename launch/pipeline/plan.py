@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from launch.ended import says_finished
 from launch.local import free_port
 from launch.pipeline.folder import Record, next_root, require_new
 from launch.pipeline.hosts import RemoteShell
@@ -112,12 +112,17 @@ def make_plan(request: Request) -> Plan:
 
 def state_of(plan: Plan, stage: str) -> str | None:
     """A stage's state as `Record.state` has it; where no start was recorded, as the stage's own record tells."""
-    out = STAGES[stage].out
-    state = plan.record.state(stage)
-    if state is None and out is not None and (out(plan.folder) / "run.json").is_file():
-        own = json.loads((out(plan.folder) / "run.json").read_text(encoding="utf-8"))
-        return "finished" if own.get("finished") else "interrupted"
+    state, folder = plan.record.state(stage), record_folder(plan, stage)
+    finished = None if folder is None else says_finished(folder)
+    if state is None and finished is not None:
+        return "finished" if finished else "interrupted"
     return state
+
+
+def record_folder(plan: Plan, stage: str) -> Path | None:
+    """Where a stage keeps its own record; None for a stage that trains nothing."""
+    out = STAGES[stage].out
+    return None if out is None else out(plan.folder)
 
 
 def _require_ranks(plan: Plan) -> None:

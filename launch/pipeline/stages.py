@@ -23,7 +23,7 @@ class Stage:
         program: a script of the repository, or a module and what follows it.
         launcher: who starts its ranks; python: it has one, on the first machine.
         seed: the option that seeds it. seed_offset: is added to the run's seed.
-        out: where it trains; None for a stage that trains nothing.
+        out: where it keeps its record, run.json; None for a stage that trains nothing.
         go_on: options after an interruption. anew: options to do it again where it has finished.
     """
 
@@ -46,9 +46,9 @@ STAGES: dict[str, Stage] = {
         (REWARD_SCRIPT,), "deepspeed", seed_offset=SECOND_SEED, out=lambda folder: folder.second_reward_model
     ),
     "ppo": Stage(
-        ("trlx_gptneo_text_summarization.py",), "accelerate", seed="train.seed", out=lambda folder: folder.ckpts
+        ("trlx_gptneo_text_summarization.py",), "accelerate", seed="train.seed", out=lambda folder: folder.ppo_logs
     ),
-    "evaluation": Stage(("trlx_inference_gptneo.py",), "python", go_on=("--resume", "true"), anew=()),
+    "evaluation": Stage(("trlx_inference_gptneo.py",), "python", anew=()),
 }
 
 

@@ -1,9 +1,11 @@
 """The demo's rules about its folder, and the commands it runs."""
 
+import sys
 from pathlib import Path
 
 import pytest
 
+from launch import demo
 from launch.demo import MARKER, DemoOptions, claim_root, stages
 from launch.local import Machine
 from tasks.run_folder import REPO
@@ -41,6 +43,16 @@ def test_an_earlier_demo_is_replaced_only_on_request_and_nothing_else_with_it(tm
         claim_root(DemoOptions(root=str(tmp_path)))
     claim_root(DemoOptions(root=str(tmp_path), overwrite=True))
     assert sorted(path.name for path in tmp_path.iterdir()) == [MARKER, "mine.txt"]
+
+
+def test_a_stage_that_was_stopped_stops_the_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DeepSpeed's launcher exits with 0 where a signal killed what it started."""
+    record = tmp_path / "ckpts" / "sft" / "run.json"
+    write = f"import pathlib; p = pathlib.Path({str(record)!r}); p.parent.mkdir(parents=True); p.write_text('{{}}')"
+    made = [("SFT", [sys.executable, "-c", write]), ("PPO", [sys.executable, "-c", "raise SystemExit(3)"])]
+    monkeypatch.setattr(demo, "stages", lambda *_: iter(made))
+    with pytest.raises(UserError, match=r"SFT was stopped before its end: see .*1_SFT\.log; begin again"):
+        demo.run_demo(DemoOptions(root=str(tmp_path), processes=1), lambda _: None)
 
 
 def test_the_repository_itself_is_no_place_for_a_demo() -> None:

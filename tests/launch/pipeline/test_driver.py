@@ -94,13 +94,12 @@ def test_a_trainer_that_says_it_has_not_finished_has_not(tmp_path: Path, program
 
 
 def test_a_policy_stage_that_a_signal_stopped_has_not_finished(tmp_path: Path, programs: Programs) -> None:
-    from launch.pipeline.ending import STOPPED
-
-    assert STOPPED in (REPO / "trlx" / "trainer" / "stopping.py").read_text(encoding="utf-8")
-    programs(ppo=f"print('SIGTERM: {STOPPED} 3')")
+    out = tmp_path / "run" / "ckpts" / "ppo"
+    write = f"import pathlib; p = pathlib.Path({str(out)!r}); p.mkdir(parents=True, exist_ok=True); "
+    programs(ppo=write + "(p / 'run.json').write_text('{\"finished\": false}')")
     with pytest.raises(UserError, match="ppo was stopped before its end"):
         start(tmp_path / "run")
-    programs()  # the earlier start's words, which the log keeps, do not count for the next
+    programs(ppo=write + "(p / 'run.json').write_text('{\"finished\": true}')")
     start(tmp_path / "run", "--from", "ppo")
     assert states(tmp_path / "run")["evaluation"] == "finished"
 
