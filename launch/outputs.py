@@ -6,6 +6,8 @@ wrote; they are never emptied.
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shutil
 from collections.abc import Sequence
@@ -66,8 +68,27 @@ def check_output(out: Path, overwrite: bool, resume: bool | str) -> Path | None:
     checkpoint = last_whole_checkpoint(out) if held and resume else None
     if held and resume and checkpoint is None and (out / "config.json").exists():
         raise UserError(f"{out} holds a finished model and no checkpoint to resume from: --overwrite trains anew")
+    if checkpoint is not None:
+        _require_as_many_ranks(out, checkpoint)
     require_writable(out)
     return checkpoint
+
+
+def _require_as_many_ranks(out: Path, checkpoint: Path) -> None:
+    """Each rank has generators, a share of the data and, with ZeRO, of the optimizer's state of its own.
+
+    Raises: UserError naming both numbers of ranks.
+    """
+    try:
+        there = json.loads((out / RUN_FILE).read_text(encoding="utf-8"))["world_size"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    here = int(os.environ.get("WORLD_SIZE", "1"))
+    if there != here:
+        raise UserError(
+            f"{checkpoint} was written by {there} processes and this run has {here}: resume with {there}, or begin "
+            f"anew from its weights with --model {checkpoint} and another --out"
+        )
 
 
 def claim_output(

@@ -57,6 +57,18 @@ def test_a_run_that_never_trained_is_replaced_without_asking(tmp_path: Path) -> 
     assert claim_output(tmp_path, overwrite=False, resume=False) is None
 
 
+def test_another_number_of_ranks_does_not_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = written_run(tmp_path / "out", 5)
+    for there, here in ((2, 1), (1, 2)):
+        (out / "run.json").write_text(f'{{"world_size": {there}}}')
+        monkeypatch.setenv("WORLD_SIZE", str(here))
+        with pytest.raises(UserError, match=f"written by {there} processes and this run has {here}: resume with"):
+            claim_output(out, overwrite=False, resume="auto")
+        assert (out / "config.json").exists()
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert claim_output(out, overwrite=False, resume="auto") == out / "checkpoint-5"
+
+
 def test_resume_takes_the_newest_whole_checkpoint(tmp_path: Path) -> None:
     out = written_run(tmp_path / "out", 9, 10, broken=12)
     assert claim_output(out, overwrite=False, resume=True) == out / "checkpoint-10"

@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM
 from trlx.trainer.checkpointer import evict, find_resumable
 from trlx.utils.errors import UserError
 from trlx.utils.files import merge
+from trlx.utils.manifest import write_manifest
 
 MAX_SHARD = "model-00001-of-00002.safetensors"
 
@@ -215,3 +216,31 @@ def test_of_a_damaged_checkpoint_the_one_before_is_resumed(
     resumed = make_trainer(ppo_config(folder, tokenizer_folder))
     resumed.resume("auto")
     assert resumed.iter_count == 2
+
+
+def test_a_checkpoint_of_another_model_is_one_line(tmp_path: Path, tokenizer_folder: str) -> None:
+    run(ppo_config(tmp_path / "a", tokenizer_folder, train__epochs=1))
+    other = make_trainer(ppo_config(tmp_path / "b", tokenizer_folder, model__num_layers_unfrozen=1))
+    before = weights(other)
+    for act in (
+        lambda: other.load(str(tmp_path / "a" / "checkpoint_4")),
+        lambda: other.resume(str(tmp_path / "a" / "checkpoint_4")),
+    ):
+        with pytest.raises(
+            UserError, match=r"checkpoint_4 is of another model: .* there and .* here: resume with"
+        ) as refused:
+            act()
+        assert "\n" not in str(refused.value)
+    assert all(torch.equal(value, before[name]) for name, value in weights(other).items())
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_another_number_of_ranks_is_one_line(tmp_path: Path, tokenizer_folder: str, ranks: int) -> None:
+    trainer = run(ppo_config(tmp_path, tokenizer_folder, train__epochs=1))
+    state = tmp_path / "checkpoint_4" / "trainer_state.json"
+    state.write_text(json.dumps(json.loads(state.read_text()) | {"world_size": ranks}))
+    write_manifest(state.parent)
+    with pytest.raises(
+        UserError, match=rf"written by {ranks} processes and this run has 1: resume with {ranks}, or begin"
+    ):
+        trainer.load(str(state.parent))

@@ -5,6 +5,7 @@
                                    beside them heads.safetensors (critic or ILQL heads) and adapter/ (peft)
         manifest.json              size and SHA-256 of every other file; a checkpoint that differs is passed over
         trainer_state.json         step, phase, KL coefficient, moments, best reward, data position
+        layout.json                shape of every weight, and whether it is trained: of another model nothing is loaded
         random_states_0.pkl        generators of rank 0 (and so on)
         rollouts_0.pt              the phase's rollouts of rank 0, when it is in the middle of one (PPO)
         pytorch_model.bin  optimizer.bin  scheduler.bin                          without DeepSpeed
@@ -34,6 +35,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trlx.models.adapters import save_language_model
 from trlx.models.modeling_base import PreTrainedModelWrapper, is_head, save_heads
 from trlx.trainer.engine import Engine
+from trlx.trainer.layout import LAYOUT_FILE, layout, require_same_model
 from trlx.utils.checkpoints import STATE_FILE
 from trlx.utils.disk import writing
 from trlx.utils.distributed import from_main_rank
@@ -95,6 +97,7 @@ class Checkpointer:
         self._save_hf_model(staging / "hf_model")
         if self.save_optimizer:
             self._save_training_state(staging, folder.name, rollouts)
+            self._on_main(lambda: write_json(staging / LAYOUT_FILE, layout(self.engine.module)))
             self._on_main(lambda: write_json(staging / STATE_FILE, state))
         self.accelerator.wait_for_everyone()
         self._on_main(lambda: _publish_checkpoint(staging, folder))
@@ -119,7 +122,7 @@ class Checkpointer:
         """Put the model, optimizer, schedule and generators back; returns (state, this rank's rollouts or None).
 
         Raises: UserError when the folder is no checkpoint that can be resumed, is damaged, or is from another number
-            of ranks.
+            of ranks or of another model.
         """
         folder = Path(folder)
         from_main_rank(lambda: _require_resumable(folder))
@@ -127,8 +130,10 @@ class Checkpointer:
         if state["world_size"] != self.accelerator.num_processes:
             raise UserError(
                 f"{folder} was written by {state['world_size']} processes and this run has "
-                f"{self.accelerator.num_processes}: resume with the same number"
+                f"{self.accelerator.num_processes}: resume with {state['world_size']}, or begin anew from its weights "
+                f"with model.model_path {folder / 'hf_model'}"
             )
+        require_same_model(folder, layout(self.engine.module))
         self._load_weights(folder)
         self.engine.scheduler.load_state_dict(_read(folder / "scheduler.bin"))
         rank = self.accelerator.process_index
