@@ -3,7 +3,7 @@
     python trlx_inference_gptneo.py
     python trlx_inference_gptneo.py --config configs/tiny/inference.yaml --root runs/demo
     python trlx_inference_gptneo.py --models sft,ppo,base=EleutherAI/gpt-neo-1.3B --limit 500 --batch_size 32
-    python trlx_inference_gptneo.py --resume                                after an interruption
+    python trlx_inference_gptneo.py --resume auto                           after an interruption
 
 By ROUGE, by the reward model, by a second one that nothing was trained against (`<root>/ckpts/second_reward_model`,
 where there is one), and by gold where the task knows it. Prints the tables and writes `<root>/report.html`,
@@ -50,6 +50,7 @@ from tasks.text import truncate_prompt
 from trlx.utils.cli import parse_config
 from trlx.utils.disk import require_writable
 from trlx.utils.errors import UserError, run_main
+from trlx.utils.lock import holding
 from trlx.utils.pretrained import load_config, load_tokenizer, require_vocabulary
 from trlx.utils.ranges import AT_LEAST_0, AT_LEAST_1, require_ranges
 
@@ -91,7 +92,8 @@ class InferenceOptions:
         reward_device: null for GPU 0, else the CPU.
         resamples: bootstrap resamples behind each 95% interval, and permutations behind each p.
         seed: of the sampling for the KL.
-        resume: go on where an interrupted evaluation stopped; nothing is done twice that still holds.
+        resume: true or auto: go on where an interrupted evaluation stopped, or begin where there is none; nothing is
+            done twice that still holds.
     """
 
     root: str = DEFAULT_ROOT
@@ -117,7 +119,7 @@ class InferenceOptions:
     reward_device: str | None = None
     resamples: int = RESAMPLES
     seed: int = 42
-    resume: bool = False
+    resume: bool | Literal["auto"] = False
 
     @property
     def settings(self) -> JudgeSettings:
@@ -139,7 +141,8 @@ def main(argv: list[str] | None = None) -> None:
     _check(options)
     # Loading takes seconds; the bars to watch are those of generating and scoring.
     logging.disable_progress_bar()
-    results, files = evaluate(options)
+    with holding(RunFolder.of(options.root).metadata):
+        results, files = evaluate(options)
     console = Console()
     console.print()
     print_tables(results, console)
@@ -184,7 +187,7 @@ def evaluate(options: InferenceOptions) -> tuple[Results, list[str]]:
     posts = cut_prompts(posts, tokenizer, options.settings.max_prompt_tokens, bad_rows=options.bad_rows)
     print(f"{len(posts)} posts of {run.shown(options.data)}, split {options.split}", flush=True)
 
-    progress = Progress(run.metadata / ".evaluation", options.resume)
+    progress = Progress(run.metadata / ".evaluation", bool(options.resume))
     precision = str(choose_dtype(options.reward_dtype, devices.reward))
     states = [model_facts(path) for path in (reward_path, second_path or "")]
     bench = Bench(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -189,8 +190,19 @@ def _check(mode: str, options: PipelineOptions) -> None:
         raise UserError("sgl_gpu is one process: use sgl_mach for more")
     if mode == "mul_mach" and (options.processes or options.ppo_processes):
         raise UserError("mul_mach starts as many processes as the hostfile has slots: leave --processes out")
+    _require_shell(options.remote_shell)
     if options.root is not None and Path(options.root).resolve() == REPO:
         raise UserError("--root is the repository itself: name a folder below runs/")
+
+
+def _require_shell(given: str) -> None:
+    """Raises: UserError for a remote shell that is no command line."""
+    try:
+        words = shlex.split(given)
+    except ValueError as error:
+        raise UserError(f"--remote_shell {given}: {error}: write it as for a shell, e.g. 'ssh -tt'") from error
+    if not words:
+        raise UserError("--remote_shell is empty: name what runs a command on another machine, e.g. 'ssh -tt'")
 
 
 def lasting(options: PipelineOptions) -> dict[str, Any]:

@@ -255,7 +255,7 @@ def test_goes_on_where_it_was_killed(
     written = list[int]()
     real = summaries.generate_texts
     monkeypatch.setattr(summaries, "generate_texts", lambda *a, **k: written.append(len(a[2])) or real(*a, **k))
-    script.main(["--root", str(killed), *options, "--resume"])
+    script.main(["--root", str(killed), *options, "--resume", "auto"])
     assert sum(written) == 24  # the baseline's; PPO's greedy summaries were there
     assert results_of(killed)["run"]["reused_posts"] == 24 * 3  # references' and PPO's rewards, PPO's summaries
     a, b = results_of(whole), results_of(killed)

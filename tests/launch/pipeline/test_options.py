@@ -91,6 +91,11 @@ def test_from_and_only_choose_stages(tmp_path: Path) -> None:
         (["mul_mach"], "mul_mach needs its machines: --hostfile FILE"),
         (["sgl_mach", "--hostfile", "h"], "--hostfile is for mul_mach"),
         (["mul_mach", "--hostfile", "h", "--processes", "2"], "as many processes as the hostfile has slots"),
+        (
+            ["sgl_mach", "--remote_shell", "ssh '"],
+            "--remote_shell ssh ': No closing quotation: write it as for a shell",
+        ),
+        (["sgl_mach", "--remote_shell", " "], "--remote_shell is empty: name what runs a command"),
         (["mul_mach", "--hostfile", "no/such"], "--hostfile no/such: No such file or directory: name a file"),
         (["sgl_mach", "--root", str(REPO)], "--root is the repository itself"),
         (["sgl_mach", "--sft", "no/such.yaml"], r"no/such\.yaml"),
