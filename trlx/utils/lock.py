@@ -7,7 +7,9 @@ disks that know no locks, where two runs are not kept apart.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
+import io
 import json
 import os
 import socket
@@ -18,7 +20,7 @@ from typing import IO
 from trlx.utils.distributed import from_main_rank
 from trlx.utils.errors import UserError
 
-_held: dict[Path, IO[str]] = {}
+_held: dict[Path, IO[str] | _Folder] = {}
 
 
 def lock_path(folder: str | os.PathLike[str]) -> Path:
@@ -37,12 +39,11 @@ def take(folder: str | os.PathLike[str]) -> bool:
     if path in _held:
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
-    file = path.open("a+", encoding="utf-8")
+    file = _opened(path, Path(folder))
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        file.seek(0)
-        holder = file.read().strip()
+        holder = _said_in(file)
         file.close()
         raise UserError(
             f"{folder}: another run is writing here ({holder or 'a process that just began'}): "
@@ -51,11 +52,43 @@ def take(folder: str | os.PathLike[str]) -> bool:
     except OSError:  # a disk without locks
         file.close()
         return False
-    file.truncate(0)
-    file.write(f"process {os.getpid()} on {json.dumps(socket.gethostname())}")
-    file.flush()
+    if isinstance(file, io.TextIOBase):
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {json.dumps(socket.gethostname())}")
+        file.flush()
     _held[path] = file
     return True
+
+
+def _opened(path: Path, folder: Path) -> IO[str] | _Folder:
+    """The lock's file, or where none can be written beside the folder (a disk of its own), the folder itself."""
+    try:
+        return path.open("a+", encoding="utf-8")
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS) or not folder.is_dir():
+            raise
+        return _Folder(folder)
+
+
+class _Folder:
+    """An open folder, which can be locked and tells nothing of who has it."""
+
+    def __init__(self, folder: Path):
+        self._number = os.open(folder, os.O_RDONLY)
+
+    def fileno(self) -> int:
+        return self._number
+
+    def close(self) -> None:
+        os.close(self._number)
+
+
+def _said_in(file: IO[str] | _Folder) -> str:
+    """Who has a lock, as its file tells."""
+    if isinstance(file, _Folder):
+        return "which process cannot be told"
+    file.seek(0)
+    return file.read().strip()
 
 
 def let_go(folder: str | os.PathLike[str]) -> None:

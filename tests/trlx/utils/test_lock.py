@@ -1,8 +1,12 @@
 """Two runs in one folder."""
 
+import errno
+import fcntl
+import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,6 +58,30 @@ def test_a_block_that_fails_lets_go(tmp_path: Path) -> None:
         raise RuntimeError
     with holder(tmp_path / "a") as process:
         process.kill()
+
+
+def test_a_disk_of_its_own_is_locked_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing can be written beside a mount point that is ours alone."""
+    folder, real = tmp_path / "disk", Path.open
+    folder.mkdir()
+
+    def refuse(path: Path, *arguments: Any, **keywords: Any) -> Any:
+        if path.parent == tmp_path:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path, *arguments, **keywords)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with holding(folder):
+        code = f"import fcntl, os; fcntl.flock(os.open({str(folder)!r}, os.O_RDONLY), fcntl.LOCK_EX | fcntl.LOCK_NB)"
+        ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+        assert "BlockingIOError" in ran.stderr
+    number = os.open(folder, os.O_RDONLY)
+    fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with pytest.raises(UserError, match="another run is writing here"):
+        take(folder)
+    os.close(number)
+    assert list(folder.iterdir()) == [] and take(folder)
+    let_go(folder)
 
 
 def test_the_folder_itself_is_left_alone(tmp_path: Path) -> None:
