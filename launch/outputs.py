@@ -74,6 +74,20 @@ def check_output(out: Path, overwrite: bool, resume: bool | str) -> Path | None:
     return checkpoint
 
 
+def require_same_engine(checkpoint: Path | None, deepspeed: bool) -> None:
+    """The optimizer's state is DeepSpeed's or the Trainer's own; the other would begin without any, and not say so.
+
+    Raises: UserError where a checkpoint was written with DeepSpeed and this run is without it, or the other way round.
+    """
+    if checkpoint is None or (checkpoint / "latest").is_file() == deepspeed:
+        return
+    written, remedy = ("without", "--deepspeed null") if deepspeed else ("with", "the `deepspeed` launcher")
+    raise UserError(
+        f"{checkpoint} was written {written} DeepSpeed: resume with {remedy}, or begin anew from its weights with "
+        f"--model {checkpoint} and another --out"
+    )
+
+
 def _require_as_many_ranks(out: Path, checkpoint: Path) -> None:
     """Each rank has generators, a share of the data and, with ZeRO, of the optimizer's state of its own.
 

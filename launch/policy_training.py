@@ -19,6 +19,7 @@ from launch.policy_monitor import MonitoredOptions, choose_monitor, policy_metri
 from launch.policy_outputs import claim_outputs, finish, log_folder
 from launch.policy_reward import policy_reward, require_reward_models, reward_device, say_verdicts
 from launch.policy_stage import as_prompt, check_options, check_policy, load_prompts
+from launch.resuming import changed_options
 from launch.versions import versions
 from tasks.run_folder import MAKERS
 from trlx.data.configs import TRLConfig
@@ -49,6 +50,8 @@ def train_policy(stage: str, options: MonitoredOptions) -> AccelerateRLTrainer:
         from_main_rank(lambda: _preflight(stage, config, reward_models))
     resumed = from_main_rank(lambda: claim_outputs(stage, config, options.overwrite, options.resume))
     config.train.resume_from_checkpoint = resumed
+    if resumed and is_main_rank() and (changed := changed_options(log_folder(config.train), options)):
+        _say(stage, changed)
     record = _record(stage, options, resumed)
     _note(config, record)
     prompts = f"{len(train_posts)} prompts, {len(valid_posts)} to evaluate on"

@@ -26,7 +26,8 @@ import torch.distributed as dist
 from transformers import PreTrainedModel, SchedulerType, TrainingArguments, set_seed
 
 from launch.checks import require_stage_room, require_start
-from launch.outputs import RUN_FILE, check_output, checkpoint_step, claim_output
+from launch.outputs import RUN_FILE, check_output, checkpoint_step, claim_output, require_same_engine
+from launch.resuming import changed_options
 from launch.stage_deepspeed import is_sharded_by, load_models_whole, settle_deepspeed
 from tasks.run_folder import DEFAULT_ROOT
 from trlx.utils.disk import writing
@@ -208,6 +209,7 @@ def begin_stage(name: str, options: StageOptions, out: Path, metrics: Sequence[s
     checkpoint = from_main_rank(lambda: check_output(out, options.overwrite, options.resume))
     precision, precision_note = settle_precision(options.precision)
     deepspeed, deepspeed_note = settle_deepspeed(options.deepspeed)
+    from_main_rank(lambda: require_same_engine(checkpoint, deepspeed is not None))
     stage = Stage(name, out, training_arguments(options, out, precision, deepspeed), checkpoint, options)
     load_models_whole()
     set_seed(options.seed)
@@ -215,6 +217,8 @@ def begin_stage(name: str, options: StageOptions, out: Path, metrics: Sequence[s
         stage.say(note)
     if options.resume:
         stage.say(f"resuming from {checkpoint}" if checkpoint else "no whole checkpoint to resume: from the beginning")
+    if checkpoint and is_main_rank() and (changed := changed_options(out, options)):
+        stage.say(changed)
     stage.note(
         stage=name,
         finished=False,

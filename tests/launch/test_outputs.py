@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from launch.outputs import claim_output, last_whole_checkpoint, remove_stage_files
+from launch.outputs import claim_output, last_whole_checkpoint, remove_stage_files, require_same_engine
 from tasks.run_folder import REPO, default_under, fill_places
 from trlx.utils.errors import UserError
 from trlx.utils.manifest import write_manifest
@@ -67,6 +67,17 @@ def test_another_number_of_ranks_does_not_resume(tmp_path: Path, monkeypatch: py
         assert (out / "config.json").exists()
     monkeypatch.setenv("WORLD_SIZE", "1")
     assert claim_output(out, overwrite=False, resume="auto") == out / "checkpoint-5"
+
+
+def test_an_optimizers_state_that_cannot_be_read_is_not_left_out_silently(tmp_path: Path) -> None:
+    require_same_engine(None, deepspeed=True)
+    require_same_engine(tmp_path, deepspeed=False)
+    with pytest.raises(UserError, match="was written without DeepSpeed: resume with --deepspeed null, or begin anew"):
+        require_same_engine(tmp_path, deepspeed=True)
+    (tmp_path / "latest").write_text("global_step5")
+    require_same_engine(tmp_path, deepspeed=True)
+    with pytest.raises(UserError, match="was written with DeepSpeed: resume with the `deepspeed` launcher"):
+        require_same_engine(tmp_path, deepspeed=False)
 
 
 def test_resume_takes_the_newest_whole_checkpoint(tmp_path: Path) -> None:
