@@ -316,6 +316,14 @@ class KeepCheckpoints(TrainerCallback):
             control.should_save = True
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **keywords: Any) -> None:
+        self._remove_older(state)
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **keywords: Any
+    ) -> None:
+        self._remove_older(state)  # a run that was killed after its last save does not save again
+
+    def _remove_older(self, state: TrainerState) -> None:
         if not is_main_rank():
             return
         best = Path(state.best_model_checkpoint).name if state.best_model_checkpoint else None

@@ -81,11 +81,13 @@ def test_a_stage_that_was_told_to_stop_resumes_to_the_same_model(
 
 
 def test_a_stage_killed_after_its_last_step_takes_none_more(root: Path) -> None:
-    main(options(root, "whole", "--max_steps=3"))  # in the middle of an epoch
+    more = ["--max_steps=3", "--save_total_limit=1"]  # in the middle of an epoch
+    main(options(root, "whole", *more))
     whole, killed = root / "whole", shutil.copytree(root / "whole", root / "killed")
+    shutil.copytree(killed / "checkpoint-3", killed / "checkpoint-2")  # older ones go once the last is there
     for name in ("config.json", "model.safetensors"):  # published at the end
         (killed / name).unlink()
-    main(options(root, "killed", "--max_steps=3", "--resume=auto"))
+    main(options(root, "killed", *more, "--resume=auto"))
     assert {path.name for path in killed.iterdir()} == {path.name for path in whole.iterdir()}
     assert numbers(killed) == numbers(whole)
     again = weights(killed)

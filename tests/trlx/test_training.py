@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -298,8 +299,12 @@ def test_rollouts_are_exported_as_they_were_sampled(tmp_path: Path, tokenizer_fo
 
 
 def test_old_checkpoints_give_way(tmp_path: Path, tokenizer_folder: str) -> None:
-    run(ppo_config(tmp_path, tokenizer_folder, train__checkpoint_interval=2, train__keep_checkpoints=1))
+    config = ppo_config(tmp_path, tokenizer_folder, train__checkpoint_interval=2, train__keep_checkpoints=1)
+    run(config)
     assert len(list(tmp_path.glob("checkpoint_*"))) == 1
+    shutil.copytree(tmp_path / "checkpoint_8", tmp_path / "checkpoint_6")  # a kill came after the last save
+    run(config.evolve(train={"resume_from_checkpoint": "auto"}))
+    assert [path.name for path in tmp_path.glob("checkpoint_*")] == ["checkpoint_8"]
 
 
 def test_the_logged_learning_rate_is_the_one_the_step_used(tmp_path: Path, tokenizer_folder: str) -> None:

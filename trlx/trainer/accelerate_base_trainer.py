@@ -329,7 +329,9 @@ class AccelerateRLTrainer(BaseRLTrainer):
         if not self.iter_count or self._evaluated != self.iter_count:
             return
         self._keep_if_best()
-        if self._is_over and not self._numbered_folder.exists():
+        if self._is_over:
+            if self._numbered_folder.exists():
+                self._saved = self.iter_count  # older ones may be left to remove
             self._after_step(last=True)
 
     def _evaluate(self) -> None:
