@@ -138,3 +138,11 @@ def test_other_errors_pass_through(tmp_path: Path) -> None:
     with pytest.raises(PermissionError) as same, writing(tmp_path):
         raise already
     assert same.value is already
+
+
+@pytest.mark.parametrize("below", ["", "deeper/still"])
+def test_a_file_in_the_place_of_a_folder_is_named(tmp_path: Path, below: str) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(UserError, match=r"/file is a file where a folder is needed: choose another --out$"):
+        require_writable(tmp_path / "file" / below, "--out")
+    assert (tmp_path / "file").read_text() == "mine"

@@ -45,8 +45,12 @@ def require_writable(folder: str | os.PathLike[str], option: str = "--root or --
         folder: need not exist yet; then the closest folder above it counts.
         option: what chooses it, for the message.
 
-    Raises: UserError naming the folder and why.
+    Raises: UserError naming the folder, or the file in its place, and why.
     """
+    path = Path(folder).absolute()
+    in_the_way = next((part for part in (path, *path.parents) if part.exists() and not part.is_dir()), None)
+    if in_the_way is not None:
+        raise UserError(f"{in_the_way} is a file where a folder is needed: choose another {option}")
     there = nearest_folder(folder)
     try:
         with tempfile.TemporaryFile(dir=there):
