@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from launch.ended import Ending
 from launch.local import remove_stale_locks, stage_environment
@@ -87,9 +88,11 @@ def check_stages(plan: Plan, environment: dict[str, str]) -> None:
 
 
 def _objection(command: list[str], environment: dict[str, str]) -> str | None:
-    ran = subprocess.run(
-        command, env=environment, capture_output=True, text=True, errors="replace", timeout=CHECK_SECONDS, check=False
-    )
+    how: dict[str, Any] = {"capture_output": True, "text": True, "errors": "replace", "check": False}
+    try:
+        ran = subprocess.run(command, env=environment, timeout=CHECK_SECONDS, **how)
+    except subprocess.TimeoutExpired:
+        return f"did not read its options within {CHECK_SECONDS:g} s: is the disk slow? --check false leaves this out"
     lines = ran.stderr.strip().splitlines() or [f"code {ran.returncode}"]
     return None if ran.returncode == 0 else lines[-1].removeprefix("error: ")
 

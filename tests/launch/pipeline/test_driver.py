@@ -146,3 +146,12 @@ def test_a_slip_in_the_last_stages_options_shows_before_the_first_begins(
     with pytest.raises(UserError, match="unknown option --limits"):
         driver.run(plan)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_stage_that_does_not_answer_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asleep = [sys.executable, "-c", "import time; time.sleep(60)"]
+    monkeypatch.setattr(Plan, "check_command", lambda *_: asleep)
+    monkeypatch.setattr(driver, "CHECK_SECONDS", 0.2)
+    plan = make_plan(parse(["sgl_gpu", "--root", str(tmp_path / "run")]))
+    with pytest.raises(UserError, match=r"^sft: did not read its options within 0\.2 s: .*--check false"):
+        check_stages(plan, dict(os.environ))
