@@ -21,7 +21,7 @@ from launch.plan.options import PlanOptions, check_options
 from launch.plan.settings import Choice, choices_of, nearest_miss, proposal
 from launch.plan.speed import speed_of
 from launch.plan.table import name_of, show_choices, show_phases
-from launch.plan.write import command_of, write_plan
+from launch.plan.write import check_folder, command_of, write_plan
 from trlx.utils.cli import parse_config
 from trlx.utils.errors import UserError
 
@@ -33,6 +33,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line, plan and say so. Raises: UserError for bad input, with --require for what is too big."""
     options = parse_config(PlanOptions, "Memory and time of every stage, and settings that fit.", argv)
     check_options(options)
+    if options.out is not None:
+        check_folder(options.out)
     logging.set_verbosity_error()
     warnings.simplefilter("ignore", FutureWarning)  # transformers renames its checkpointing
     job = Job(options, read_fleet(options.gpus, options.cpus, options.host_memory))
@@ -51,6 +53,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         _tell(console, job, stage, choices, chosen, lacking)
     if options.out is not None and chosen:
         console.print("written: " + ", ".join(map(str, write_plan(options.out, job, chosen))), soft_wrap=True)
+    elif options.out is not None:
+        console.print(f"nothing written to {options.out}: no stage fits", soft_wrap=True, highlight=False)
     if lacking and options.require:
         raise UserError("; ".join(lacking))
 

@@ -1,7 +1,7 @@
-"""Running a pass on shapes and noting the bytes of its worst moment: training passes, free ones, and writing.
+"""Running a pass on shapes and noting the bytes of its worst moment and what it does: training, free ones, writing.
 
 A pass is run with one row and with the most rows that are asked for; in between a straight line is taken (`Linear`).
-The worst moment's bytes bend upwards with the rows, so the line is exact at its ends and nowhere too low.
+The worst moment's bytes and the seconds bend upwards with the rows: the line is exact at its ends and nowhere too low.
 """
 
 from __future__ import annotations
@@ -17,28 +17,39 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 from transformers.cache_utils import CacheLayerMixin
 
+from launch.plan.effort import Effort, Speed
 from launch.plan.shapes import Alive, Count, count, dropping_gradients, no_gradients, watching
 from trlx.functional.masking import position_ids
 from trlx.generation.cache import GrowingLayer, growing_cache
 
 Work = tuple[Callable[[], Any], Sequence[Tensor]]  # what is run, and its inputs
+Counted = tuple[Alive, Effort]
 
 
 @dataclass(frozen=True)
 class Linear:
-    """Bytes of a pass by its rows: with one, and with the most that were run."""
+    """Bytes and operations of a pass by its rows: with one, and with the most that were run."""
 
     one: Alive
     all: Alive
     most: int
+    efforts: tuple[Effort, Effort] = (Effort(), Effort())
 
     def at(self, rows: int) -> Alive:
         """Bytes with so many rows."""
-        part = (rows - 1) / max(self.most - 1, 1)
+        part = self._part(rows)
         return Alive(
             round(self.one.logits + part * (self.all.logits - self.one.logits)),
             round(self.one.other + part * (self.all.other - self.one.other)),
         )
+
+    def seconds(self, rows: int, speed: Speed) -> float:
+        """Of a pass with so many rows."""
+        one, every = (effort.seconds(speed) for effort in self.efforts)
+        return one + self._part(rows) * (every - one)
+
+    def _part(self, rows: int) -> float:
+        return (rows - 1) / max(self.most - 1, 1)
 
 
 @dataclass(frozen=True)
@@ -106,13 +117,13 @@ def count_training(
 
 
 def _training(model: nn.Module, vocabulary: int, make: Callable[[int], Work], most: int, keep: bool) -> Training:
-    def alive(rows: int, keeping: bool) -> Alive:
+    def alive(rows: int, keeping: bool) -> Counted:
         work, inputs = make(rows)
         letting = contextlib.nullcontext() if keeping else dropping_gradients(model)
         with letting, watching(model, vocabulary, *inputs) as live:
             work().backward()
         no_gradients(model)
-        return live.worst
+        return live.worst, live.tally.finish()
 
     first = _line(lambda rows: alive(rows, True), most) if keep else None
     return Training(_line(lambda rows: alive(rows, False), most), first)
@@ -121,18 +132,19 @@ def _training(model: nn.Module, vocabulary: int, make: Callable[[int], Work], mo
 def count_free(model: nn.Module, vocabulary: int, make: Callable[[int], Work], most: int) -> Linear:
     """A pass without gradients."""
 
-    def alive(rows: int) -> Alive:
+    def alive(rows: int) -> Counted:
         work, inputs = make(rows)
         with torch.no_grad(), watching(model, vocabulary, *inputs) as live:
             work()
-        return live.worst
+        return live.worst, live.tally.finish()
 
     return _line(alive, most)
 
 
-def _line(alive: Callable[[int], Alive], most: int) -> Linear:
-    one = alive(1)
-    return Linear(one, alive(most) if most > 1 else one, most)
+def _line(counted: Callable[[int], Counted], most: int) -> Linear:
+    one = counted(1)
+    every = counted(most) if most > 1 else one
+    return Linear(one[0], every[0], most, (one[1], every[1]))
 
 
 def count_sampling(model: Any, vocabulary: int, prompt: int, response: int, most: int, slices: bool) -> Sampling:
@@ -158,7 +170,8 @@ def count_sampling(model: Any, vocabulary: int, prompt: int, response: int, most
     reading = count_free(model, vocabulary, read, most)
     if not slices:  # the cache is a part of its own
         one, every = reading.one, reading.all
-        reading = Linear(Alive(one.logits, one.other - row), Alive(every.logits, every.other - most * row), most)
+        without = Alive(one.logits, one.other - row), Alive(every.logits, every.other - most * row)
+        reading = Linear(*without, most, reading.efforts)
     return Sampling(row, reading, count_free(model, vocabulary, step, most))
 
 

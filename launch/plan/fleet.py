@@ -54,12 +54,12 @@ def read_fleet(gpus: str | None, cpus: str | None, host: str | None) -> Fleet:
 
     Raises: UserError for what is no fleet, for both kinds at once, and for sizes that make no sense.
     """
-    if gpus and cpus:
+    if gpus is not None and cpus is not None:
         raise UserError("--gpus and --cpus are two plans: give one of them")
-    memory = _size(host, "--host_memory") if host else psutil.virtual_memory().total
-    if gpus:
+    memory = _size(host, "--host_memory") if host is not None else psutil.virtual_memory().total
+    if gpus is not None:
         fleet = Fleet(*_fleet(gpus, "--gpus"), gpu=True, host=memory)
-    elif cpus:
+    elif cpus is not None:
         count, size = _fleet(cpus, "--cpus")
         fleet = Fleet(count, size, gpu=False, host=count * size)
     elif torch.cuda.is_available():

@@ -229,12 +229,14 @@ def ppo_phases(
     return [*phases, *(Phase(f"train: {phase.name}", phase.parts, phase.host) for phase in training)]
 
 
-def writing(sampling: Sampling, setting: Setting, sizes: PPOSizes) -> dict[str, int]:
-    """Bytes while responses are written: the cache, and the prompts' pass or a token's, whichever is more.
+def rows_read(gpu: bool, rows: int, prompt: int) -> int:
+    """Prompts of so many tokens that are read at once: on a CPU, slices of `SLICE_TOKENS` tokens."""
+    return rows if gpu else min(rows, max(1, SLICE_TOKENS // prompt))
 
-    On a CPU prompts are read in slices of `SLICE_TOKENS` tokens.
-    """
-    rows = sizes.chunk if setting.gpu else min(sizes.chunk, max(1, SLICE_TOKENS // sizes.prompt))
+
+def writing(sampling: Sampling, setting: Setting, sizes: PPOSizes) -> dict[str, int]:
+    """Bytes while responses are written: the cache, and the prompts' pass or a token's, whichever is more."""
+    rows = rows_read(setting.gpu, sizes.chunk, sizes.prompt)
     alive = max(sampling.read.at(rows), sampling.step.at(sizes.chunk), key=lambda one: one.total)
     return {"keys and values": sampling.cache_row * sizes.chunk, **alive_parts(alive)}
 

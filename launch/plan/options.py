@@ -44,7 +44,7 @@ class PlanOptions:
         tflops: what one device attains in large products, in 10¹² operations a second.
         bandwidth: of a device's memory, GB a second.
         link: between devices, and to the host's memory, GB a second.
-        calibrate: measure the first two here, on one device.
+        calibrate: measure such rates here, on one device, in a few seconds; those that are given stay.
         out: a folder for the accelerate and DeepSpeed files and plan.json.
         require: end with code 2 when a stage does not fit.
     """

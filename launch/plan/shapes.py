@@ -20,6 +20,8 @@ from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from launch.plan.effort import Tally
+
 
 @contextlib.contextmanager
 def on_shapes() -> Iterator[None]:
@@ -80,7 +82,7 @@ class Alive:
 
 
 class LiveBytes(TorchDispatchMode):
-    """Counts the storages that operations make, and that are dropped again.
+    """Counts the storages that operations make, and that are dropped again; tallies the operations themselves.
 
     Args:
         vocabulary: a floating-point tensor whose last axis is so long counts as logits.
@@ -90,6 +92,7 @@ class LiveBytes(TorchDispatchMode):
     def __init__(self, vocabulary: int, known: Iterable[Tensor] = ()):
         super().__init__()
         self.vocabulary = vocabulary
+        self.tally = Tally()
         self._sizes: dict[int, tuple[int, bool]] = {}  # by storage: (bytes, whether logits)
         self.now = {True: 0, False: 0}
         self.worst = Alive(0, 0)
@@ -98,6 +101,7 @@ class LiveBytes(TorchDispatchMode):
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         output = function(*args, **(kwargs or {}))
+        self.tally.add(function, args, kwargs or {}, output)
         for leaf in tree_leaves(output):
             if isinstance(leaf, Tensor):
                 self._see(leaf)

@@ -13,6 +13,7 @@ from transformers import GPTNeoConfig
 from trlx.utils.errors import UserError
 from trlx.utils.pretrained import load_config, without_dropout
 
+CONFIG, ADAPTER = "config.json", "adapter_config.json"
 # Layers, width, heads, as their config.json on the hub has them (vocabulary 50,257, 2,048 positions, window 256).
 PUBLISHED = {
     "EleutherAI/gpt-neo-125M": (12, 768, 12),
@@ -27,13 +28,17 @@ def config_of(name: str, option: str) -> tuple[Any, str]:
     Args:
         name: a folder or hub id. option: what named it, for messages.
 
-    Raises: UserError for a model that cannot be read and is not in `PUBLISHED`, and for an encoder-decoder.
+    Raises: UserError for a model that cannot be read and is not in `PUBLISHED`, for an adapter and an encoder-decoder.
     """
+    if name and (Path(name) / ADAPTER).exists() and not (Path(name) / CONFIG).exists():
+        raise UserError(f"{option} {name}: an adapter, which the plan leaves out: name the model it belongs to")
     try:
         config = load_config(name, option)
     except UserError as error:
+        if name and Path(name).exists():
+            raise
         known = {one.lower(): one for one in PUBLISHED}
-        if Path(name).exists() or name.lower() not in known:
+        if name.lower() not in known:
             listed = ", ".join(PUBLISHED)
             raise UserError(f"{error}; sizes known without a hub: {listed}") from error
         published = known[name.lower()]

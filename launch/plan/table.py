@@ -34,7 +34,7 @@ def show_choices(console: Console, stage: str, choices: list[Choice], chosen: Ch
         mark = "→" if choice is chosen else ("fits" if choice.fits else "no")
         table.add_row(
             *(mark, name_of(setting), str(setting.ranks), f"{setting.microbatch} × {setting.accumulation}"),
-            *(_gb(memory.worst.bytes), memory.worst.name, _gb(memory.host), f"{choice.seconds / 60:.1f}"),
+            *(_gb(memory.worst.bytes), memory.worst.name, _gb(memory.host), _minutes(choice.seconds)),
         )
     console.print(table)
 
@@ -56,4 +56,9 @@ def show_phases(console: Console, memory: StageMemory, fleet: Fleet) -> None:
 
 
 def _gb(size: int) -> str:
-    return f"{size / GB:.2f}"
+    """More digits for a miniature, whose parts would all be 0.00."""
+    return f"{size / GB:.2f}" if size >= GB / 10 or not size else f"{size / GB:.4f}"
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.1f}" if seconds >= 60 else f"{seconds / 60:.2g}"

@@ -15,10 +15,11 @@ import yaml
 from launch.plan.job import Job
 from launch.plan.memory import SMALL_BUCKET, Setting
 from launch.plan.settings import Choice
-from trlx.utils.disk import writing
+from trlx.utils.disk import require_writable, writing
+from trlx.utils.errors import UserError
 from trlx.utils.files import write_json, write_text
 
-ACCELERATE = "accelerate.yaml"
+ACCELERATE, DEEPSPEED, PLAN = "accelerate.yaml", "ds_config_{}.json", "plan.json"
 SCRIPTS = {
     "sft": "sft/train_gptneo_summarize.py",
     "reward_model": "reward_model/train_reward_model_gptneo.py",
@@ -89,7 +90,7 @@ def command_of(stage: str, job: Job, setting: Setting, folder: str) -> str:
             f"--method.num_rollouts {options.rollouts}"
         )
     if setting.zero:
-        start, file = f"deepspeed --num_accelerators {setting.ranks} {script}", f"{folder}/ds_config_{stage}.json"
+        start, file = f"deepspeed --num_accelerators {setting.ranks} {script}", f"{folder}/{DEEPSPEED.format(stage)}"
     else:
         start, file = f"torchrun --nproc_per_node {setting.ranks} {script}", "null"
     if setting.ranks == 1 and not setting.zero:
@@ -98,6 +99,23 @@ def command_of(stage: str, job: Job, setting: Setting, folder: str) -> str:
         f"{start} --deepspeed {file} --precision {setting.precision} --batch_size {setting.microbatch} "
         f"--gradient_accumulation {setting.accumulation} --gradient_checkpointing {checkpointing}"
     )
+
+
+def check_folder(folder: str) -> None:
+    """Before minutes of counting. Raises: UserError where `write_plan` could not write, or would overwrite files that
+    are no plan's."""
+    where = Path(folder)
+    there = next(path for path in (where.absolute(), *where.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise UserError(f"--out {folder}: {there} is a file: name a folder")
+    try:
+        require_writable(where, "--out")
+    except OSError as error:
+        raise UserError(f"--out {folder}: cannot write there ({error.strerror}): name another folder") from error
+    if not (where / PLAN).exists():
+        for path in [where / ACCELERATE, *where.glob(DEEPSPEED.format("*"))]:
+            if path.exists():
+                raise UserError(f"{path}: there already, and no plan wrote it: name another folder (--out)")
 
 
 def write_plan(folder: str, job: Job, chosen: dict[str, Choice]) -> list[Path]:
@@ -114,11 +132,11 @@ def write_plan(folder: str, job: Job, chosen: dict[str, Choice]) -> list[Path]:
                 write_text(where / ACCELERATE, text)
                 written.append(where / ACCELERATE)
             elif stage != "evaluation" and setting.zero:
-                path = where / f"ds_config_{stage}.json"
+                path = where / DEEPSPEED.format(stage)
                 write_json(path, deepspeed_config(setting))
                 written.append(path)
-        write_json(where / "plan.json", summary(job, chosen, folder))
-    return [*written, where / "plan.json"]
+        write_json(where / PLAN, summary(job, chosen, folder))
+    return [*written, where / PLAN]
 
 
 def summary(job: Job, chosen: dict[str, Choice], folder: str) -> dict[str, Any]:

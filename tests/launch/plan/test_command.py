@@ -9,6 +9,7 @@ from transformers import GPTNeoConfig
 
 from launch.__main__ import main
 from launch.plan import speed
+from launch.plan.effort import Speed
 from launch.plan.fleet import read_fleet
 from launch.plan.memory import Setting
 from launch.plan.sources import config_of
@@ -80,11 +81,41 @@ def test_what_does_not_fit_is_said_with_the_remedy_and_is_an_error_on_demand(mod
         (["--cpus", "1x24GB", "--precision", "fp16"], "not for CPUs"),
         (["--gpus", "1x24GB", "--chunk", "0"], "chunk"),
         (["--gpus", "1x24GB", "--tflops", "-1"], "tflops"),
+        (["--gpus", ""], "write COUNTxSIZE"),
+        (["--gpus", "1x24GB", "--calibrate"], "no GPU.*--tflops"),
     ],
 )
 def test_bad_input_is_one_line_with_the_remedy(model, arguments, message):
     with pytest.raises(UserError, match=message):
         main(small(model, *arguments))
+
+
+def test_where_nothing_can_be_written_is_said_before_anything_is_counted(model, tmp_path, monkeypatch):
+    monkeypatch.setattr("launch.plan.command.choices_of", None)  # not reached
+    file = tmp_path / "file"
+    file.write_text("mine")
+    for out in (file, file / "below"):
+        with pytest.raises(UserError, match=f"--out {out}: {file} is a file: name a folder"):
+            main(small(model, "--gpus", "1x24GB", "--out", str(out)))
+    (tmp_path / "accelerate.yaml").write_text("mine")
+    with pytest.raises(UserError, match="no plan wrote it: name another folder"):
+        main(small(model, "--gpus", "1x24GB", "--out", str(tmp_path)))
+
+    def refuse(*_):
+        raise OSError(2, "No such file or directory")
+
+    monkeypatch.setattr("launch.plan.write.require_writable", refuse)
+    with pytest.raises(UserError, match=r"cannot write there \(No such file"):
+        main(small(model, "--gpus", "1x24GB", "--out", str(tmp_path / "new")))
+
+
+def test_an_adapter_is_sent_to_its_model(tmp_path):
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(UserError, match=r"an adapter, .* name the model it belongs to"):
+        main(["plan", "--gpus", "1x24GB", "--policy", str(tmp_path)])
+    with pytest.raises(UserError) as raised:  # what is there needs no hub
+        config_of(str(tmp_path / "adapter_config.json"), "--policy")
+    assert "without a hub" not in str(raised.value)
 
 
 def test_sizes_are_read_in_all_units():
@@ -157,19 +188,13 @@ def test_zero_3_is_tried_for_the_stages_of_the_trainer(model, stage, phases):
     assert not any(setting.zero == 3 for setting in settings_of(stage, alone))
 
 
-def test_calibration_gives_rates():
-    tflops, bandwidth = speed.calibrate("fp32", seconds=0.01)
-    assert 0 < tflops < 1e4
-    assert 0 < bandwidth < 1e5
-
-
 def test_more_devices_are_faster_and_checkpointing_slower(model):
     from launch.plan.job import Job
     from launch.plan.options import PlanOptions
 
     options = PlanOptions(policy=model, reward=model, max_length=24, response=8, sft_batch=2, num_layers_unfrozen=1)
     job = Job(options, read_fleet("4x24GB", None, "64GB"))
-    rate = speed.Speed(1e12, 1e11, 1e10, "here")
+    rate = Speed(1e12, 1e11, 1e10, "here")
     plain = Setting(zero=2, ranks=1, microbatch=2, gpu=True, precision="bf16")
 
     def seconds(**changes):

@@ -1,10 +1,12 @@
 """The terms by ZeRO's stage and offload, by numbers worked by hand."""
 
 import pytest
+import torch
 
-from launch.plan.counting import Linear, Sampling, Trained, Training
+from launch.plan.counting import Linear, Sampling, Trained, Training, count_sampling
 from launch.plan.fleet import Fleet
 from launch.plan.memory import (
+    DEFAULT_BUCKET,
     PPOSizes,
     Setting,
     StageMemory,
@@ -15,9 +17,11 @@ from launch.plan.memory import (
     ppo_phases,
     training_phases,
 )
-from launch.plan.passes import PolicyPasses
+from launch.plan.passes import PolicyPasses, language_model
 from launch.plan.settings import Choice, fits, nearest_miss, proposal
-from launch.plan.shapes import Alive, Count
+from launch.plan.shapes import Alive, Count, count, floating, on_shapes
+from launch.plan.sources import config_of
+from trlx.models.modeling_ppo import AutoModelForCausalLMWithHydraValueHead
 
 # 1000 numbers of which 600 train, 10 bytes of buffers.
 WHOLE, HALF = Count(1000, 600, 4000, 10), Count(1000, 600, 2000, 10)
@@ -183,3 +187,26 @@ def test_a_buffer_that_is_larger_than_the_model_costs_a_gpu_all_of_it():
     setting = Setting(zero=2, ranks=2)
     assert fixed_parts(WHOLE, setting, bucket=10**6)[0]["buffers"] == 4 * 600
     assert fixed_parts(WHOLE, Setting(zero=2, ranks=2, gpu=True), bucket=10**6)[0]["buffers"] == 4 * 10**6
+
+
+def test_gpt_neo_1_3b_on_four_gpus_by_hand():
+    """ZeRO-2 in bf16 of the top 8 of 24 blocks, 550 tokens: the numbers of `docs/planning.md`'s first command."""
+    with on_shapes(), floating(torch.bfloat16):
+        base = language_model(config_of("EleutherAI/gpt-neo-1.3B", "--policy")[0], fused=True)
+        model = AutoModelForCausalLMWithHydraValueHead(base, num_layers_unfrozen=8)
+        row = count_sampling(base, 50257, 500, 50, 1, slices=False).cache_row
+    # Queries, keys, values; the product after them with its bias; the MLP's two; two norms.
+    block = 3 * 2048**2 + (2048**2 + 2048) + (2048 * 8192 + 8192) + (8192 * 2048 + 2048) + 4 * 2048
+    assert block == 50_352_128
+    top, head = 8 * block + 2 * 2048, (2048 * 4096 + 4096) + (4096 + 1)
+    masks = 2048**2  # bytes of one block's causal mask
+    assert count(model.frozen_head) == Count(top, 0, 2 * top, 8 * masks)
+    whole = count(model)
+    assert whole.trained == top + head == 411_217_921
+    assert row == 24 * 2 * 2048 * 550 * 2 == 108_134_400
+    assert count(base).bytes == 2 * 1_315_575_808 + 24 * masks
+    setting = Setting(zero=2, ranks=4, precision="bf16", gpu=True)
+    parts, host = fixed_parts(whole, setting, DEFAULT_BUCKET)
+    share = 102_804_481  # a quarter of what trains, rounded up
+    assert (parts["masters"], parts["optimizer"], host) == (4 * share, 8 * share, 0)
+    assert parts["buffers"] == 2 * 500_000_000
