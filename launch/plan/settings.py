@@ -10,6 +10,7 @@ from launch.plan.fleet import Fleet
 from launch.plan.job import Job
 from launch.plan.memory import Setting, StageMemory
 from launch.plan.speed import Speed, thousand_samples
+from trlx.utils.disk import gigabytes
 
 # What to do about the part that takes most.
 REMEDIES = {
@@ -114,11 +115,11 @@ def nearest_miss(choices: list[Choice], fleet: Fleet) -> tuple[Choice, str]:
     worst = missing.memory.worst
     device, host = _excess(missing, fleet)
     if host > device:
-        lacks = f"{missing.memory.host / 1e9:.1f} GB of host memory where {fleet.host_usable / 1e9:.1f} can be had"
+        lacks = f"{gigabytes(missing.memory.host)} of host memory where {gigabytes(fleet.host_usable)} can be had"
         return missing, f"{lacks}: give more with --host_memory, or take more devices"
     part = max(worst.parts, key=lambda name: worst.parts[name])
-    lacks = f"{worst.bytes / 1e9:.1f} GB in '{worst.name}' where {fleet.usable / 1e9:.1f} can be had"
-    return missing, f"{lacks}, most of it {part} ({worst.parts[part] / 1e9:.1f} GB): {REMEDIES[part]}"
+    lacks = f"{gigabytes(worst.bytes)} in '{worst.name}' where {gigabytes(fleet.usable)} can be had"
+    return missing, f"{lacks}, most of it {part} ({gigabytes(worst.parts[part])}): {REMEDIES[part]}"
 
 
 def _excess(choice: Choice, fleet: Fleet) -> tuple[float, float]:

@@ -178,6 +178,7 @@ def test_the_fastest_that_fits_is_proposed_and_else_the_nearest_is_named():
     nearest, why = nearest_miss([bigger, big], FLEET)
     assert nearest is big
     assert "activations" in why and "--max_length" in why
+    assert "where 0.0 MB can be had" in why  # 20,000 bytes: not "0.0 GB"
     hungry = choice(0, 10**9, 1.0)
     assert not hungry.fits
     assert "host memory" in nearest_miss([hungry], FLEET)[1]
