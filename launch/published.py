@@ -55,12 +55,14 @@ def config_of(name: str, named_by: str) -> tuple[Any, str]:
     Args:
         name: a folder or hub id. named_by: the option that it is from, for messages.
 
-    Raises: UserError for a model that cannot be read and is not in `PUBLISHED`.
+    Raises: UserError for a folder that cannot be read, and for a hub id that cannot and is not in `PUBLISHED`.
     """
     try:
         return load_config(name, named_by), ""
     except UserError as error:
-        config = None if Path(name).exists() else published_config(name)
+        if name and Path(name).exists():
+            raise
+        config = published_config(name)
         if config is None:
             raise UserError(f"{error}; sizes known without a hub: {', '.join(PUBLISHED)}") from error
         return without_dropout(config), f"{name}: no hub here; the published sizes are taken"

@@ -17,7 +17,6 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,6 +28,7 @@ from launch.checks import require_stage_room, require_start
 from launch.outputs import RUN_FILE, check_output, checkpoint_step, claim_output, require_same_engine
 from launch.resuming import changed_options
 from launch.stage_deepspeed import is_sharded_by, load_models_whole, settle_deepspeed
+from launch.versions import versions
 from tasks.run_folder import DEFAULT_ROOT
 from trlx.utils.disk import writing
 from trlx.utils.distributed import from_main_rank, is_main_rank, start_process_group
@@ -48,7 +48,6 @@ RANGES = {
     **dict.fromkeys(("weight_decay", "max_grad_norm"), NOT_NEGATIVE),
     **dict.fromkeys(("adam_beta1", "adam_beta2"), SHARE),
 }
-PACKAGES = ("torch", "transformers", "accelerate", "deepspeed", "datasets", "tokenizers")
 
 
 @dataclass
@@ -227,7 +226,7 @@ def begin_stage(name: str, options: StageOptions, out: Path, metrics: Sequence[s
         device=stage.args.device.type,
         precision=precision,
         deepspeed=deepspeed is not None,
-        versions=_versions(),
+        versions=versions(),
         options=dataclasses.asdict(options),
     )
     return stage
@@ -328,14 +327,6 @@ def _checkpointing(on: bool) -> dict[str, Any]:
     known = {f.name for f in dataclasses.fields(TrainingArguments)}
     name = "activation_checkpointing" if "activation_checkpointing" in known else "gradient_checkpointing"
     return {name: on, f"{name}_kwargs": {"use_reentrant": False}}
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in PACKAGES:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
 
 
 def write_model(folder: Path, model: PreTrainedModel, weights: dict[str, torch.Tensor], tokenizer: Any) -> None:

@@ -7,6 +7,8 @@ DeepSpeed, and `plan.json` with everything. Left out: hostfiles of several machi
 from __future__ import annotations
 
 import json
+import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import yaml
 
 from launch.plan.job import Job
 from launch.plan.memory import SMALL_BUCKET, Setting
+from launch.plan.options import PlanOptions
 from launch.plan.settings import Choice
 from trlx.utils.disk import require_writable, writing
 from trlx.utils.errors import UserError
@@ -25,6 +28,17 @@ SCRIPTS = {
     "reward_model": "reward_model/train_reward_model_gptneo.py",
     "ppo": "trlx_gptneo_text_summarization.py",
     "evaluation": "trlx_inference_gptneo.py",
+}
+# The stage's option for one of the plan's; given where it is not the default, which is the same on both sides.
+SAME: dict[str, dict[str, str]] = {
+    "sft": {"policy": "--model", "max_length": "--max_length", "response": "--max_new_tokens"},
+    "reward_model": {"reward": "--model", "max_length": "--max_length", "frozen_fraction": "--frozen_fraction"},
+    "ppo": {
+        "max_length": "--train.seq_length",
+        "response": "--method.gen_kwargs.max_new_tokens",
+        "ppo_epochs": "--method.ppo_epochs",
+    },
+    "evaluation": {"max_length": "--max_length", "response": "--max_new_tokens"},
 }
 
 
@@ -78,6 +92,19 @@ def deepspeed_config(setting: Setting) -> dict[str, Any]:
 
 def command_of(stage: str, job: Job, setting: Setting, folder: str) -> str:
     """The line that starts a stage so; files are looked for in `folder`."""
+    return " ".join([_start(stage, job, setting, folder), *_planned(stage, job.options)])
+
+
+def _planned(stage: str, options: PlanOptions) -> Iterator[str]:
+    default = PlanOptions()
+    for name, option in SAME[stage].items():
+        if getattr(options, name) != getattr(default, name):
+            yield f"{option} {shlex.quote(str(getattr(options, name)))}"
+    if stage == "ppo" and options.critic == "reward":
+        yield "--model.critic_path {root}/ckpts/reward_model"
+
+
+def _start(stage: str, job: Job, setting: Setting, folder: str) -> str:
     options, script = job.options, SCRIPTS[stage]
     if stage == "evaluation":
         return f"python {script} --batch_size {setting.microbatch} --reward_batch_size {options.reward_batch}"

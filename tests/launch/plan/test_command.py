@@ -131,12 +131,12 @@ def test_a_well_known_model_needs_no_hub(monkeypatch):
     def no_hub(*_, **__):
         raise UserError("no hub")
 
-    monkeypatch.setattr("launch.plan.sources.load_config", no_hub)
+    monkeypatch.setattr("launch.published.load_config", no_hub)
     config, note = config_of("eleutherai/GPT-Neo-1.3B", "--policy")
     assert (config.num_layers, config.hidden_size) == (24, 2048)
     assert "published sizes" in note
     with pytest.raises(UserError, match=r"gpt-neo-2\.7B"):
-        config_of("gpt2", "--policy")
+        config_of("somebody/else", "--policy")
 
 
 @pytest.mark.parametrize(
