@@ -30,6 +30,7 @@ from launch.resuming import changed_options
 from launch.stage_deepspeed import is_sharded_by, load_models_whole, settle_deepspeed
 from launch.versions import versions
 from tasks.run_folder import DEFAULT_ROOT
+from trlx.trainer.layout import layout, require_same_model
 from trlx.utils.disk import writing
 from trlx.utils.distributed import from_main_rank, is_main_rank, start_process_group
 from trlx.utils.errors import UserError, nearest
@@ -134,7 +135,11 @@ class Stage:
 
         Args:
             model: to train, with the frozen weights frozen; the disk must have room for its checkpoints.
+
+        Raises: UserError also for a checkpoint of another model.
         """
+        if self.checkpoint is not None:
+            require_same_model(self.checkpoint, layout(model))
         if self.options.preflight:
             from_main_rank(self._preflight)
         half = self.args.fp16 or self.args.bf16

@@ -36,10 +36,11 @@ from launch.outputs import SAVING, checkpoint_step
 from launch.stage import Stage, gather_objects
 from launch.stage_deepspeed import load_models_whole
 from launch.stopping import StopOnSignal
+from trlx.trainer.layout import LAYOUT_FILE, layout
 from trlx.utils.disk import writing
 from trlx.utils.distributed import forget_shared_buffers, from_main_rank, is_main_rank
 from trlx.utils.errors import UserError
-from trlx.utils.files import publish
+from trlx.utils.files import publish, write_json
 from trlx.utils.manifest import write_manifest
 from trlx.utils.metrics import MetricsWriter, is_scalar
 from trlx.utils.zero import is_sharded, master_weight, whole
@@ -185,6 +186,7 @@ class StageTrainer(Trainer):
 
     def _put_in_place(self, written: Path, folder: Path) -> None:
         self.state.save_to_json(str(written / TRAINER_STATE_NAME))
+        write_json(written / LAYOUT_FILE, layout(self.module))
         write_manifest(written)
         publish(written, folder)
         written.parent.rmdir()

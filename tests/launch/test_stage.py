@@ -22,7 +22,9 @@ from launch.stage import (
 )
 from launch.stage_deepspeed import settle_deepspeed
 from launch.stage_trainer import joined
+from trlx.trainer.layout import LAYOUT_FILE, layout
 from trlx.utils.errors import UserError
+from trlx.utils.files import write_json
 from trlx.utils.manifest import write_manifest
 from trlx.utils.metrics import MetricsWriter, read_metrics
 from trlx.utils.pretrained import load_model, load_tokenizer
@@ -150,6 +152,27 @@ def test_logged_lines_of_steps_to_be_repeated_are_dropped(tmp_path: Path) -> Non
     stage.take_output(load_model(AutoModelForCausalLM, base)[0])
     assert [line["step"] for line in read_metrics(out)] == [2, 4]
     assert json.loads((out / "run.json").read_text())["resumed_from"] == "checkpoint-4"
+
+
+def test_a_checkpoint_of_another_model_is_refused_before_anything_is_touched(tmp_path: Path) -> None:
+    """Frozen otherwise counts too: the optimizer's state is of the weights that train."""
+    base = tiny_base(tmp_path / "base")
+    out, checkpoint = tmp_path / "out", tmp_path / "out" / "checkpoint-4"
+    checkpoint.mkdir(parents=True)
+    model = load_model(AutoModelForCausalLM, base)[0]
+    write_json(checkpoint / LAYOUT_FILE, layout(model))
+    write_manifest(checkpoint)
+    MetricsWriter(out).write({"loss": 1.0}, 9)
+    (out / "run.json").write_text("{}")
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    options = StageOptions(
+        str(tmp_path), str(out), resume=True, model=str(base), eval_steps=1, save_steps=1, preflight=False
+    )
+    stage = begin_stage("sft", options, out, ["loss"])
+    model.lm_head.requires_grad_(False)
+    with pytest.raises(UserError, match=r"checkpoint-4 is of another model: .* trained there and .* frozen here"):
+        stage.take_output(model)
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
 
 
 def test_a_published_model_is_float32_and_loads_as_it_was(tmp_path: Path) -> None:

@@ -100,6 +100,7 @@ DAMAGES: list[tuple[Callable[[Path], Any], Callable[[Path], object], str]] = [
     (load_tokenizer, lambda f: (f / "tokenizer.json").write_text("garbage"), "tokenizer.json, line 1: not JSON"),
     (load_tokenizer, lambda f: (f / "tokenizer.json").write_text("{}"), "its tokenizer cannot be loaded"),
     (load_tokenizer, lambda f: (f / "tokenizer.json").unlink(), "its tokenizer cannot be loaded"),
+    (load_tokenizer, lambda f: set_key(f / "config.json", "num_layers", 3), "its config.json cannot be loaded"),
     (load_tokenizer, lambda f: set_key(f / "tokenizer_config.json", "eos_token", None), "has no EOS token"),
 ]
 

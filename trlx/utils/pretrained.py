@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import re
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -236,10 +237,20 @@ def _why_not(what: str, path: Path, error: Exception, named_by: str) -> str:
     damage = damaged_file(path) if path.is_dir() else None
     if damage:
         return f"{damage}: copy or make the model anew, or name another ({named_by})"
-    reason = one_line(error)[:200] or type(error).__name__
+    reason = textwrap.shorten(one_line(error), 200, placeholder=" ...") or type(error).__name__
     if "ignore_mismatched_sizes" in reason:
         reason = "weights have other sizes than config.json says"
+    if what == "tokenizer" and not _has_usable_config(path):  # which is read on the way to it
+        what = "config.json"
     return f"{path}: its {what} cannot be loaded ({reason}): name a model folder or a hub id in reach ({named_by})"
+
+
+def _has_usable_config(path: Path) -> bool:
+    try:
+        AutoConfig.from_pretrained(str(path), **_OWN_CODE)
+    except Exception:  # as above
+        return False
+    return True
 
 
 def damaged_file(folder: Path) -> str | None:
