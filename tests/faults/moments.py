@@ -44,10 +44,10 @@ def at_times(changes: Changes, kills: int, draw: random.Random) -> list[Moment]:
 
 
 def in_rollouts(changes: Changes, kills: int, draw: random.Random) -> list[Moment]:
-    """At any time of any round of rollouts, at whose end its statistics are the next change."""
+    """In the second half of the time before a round's statistics, the first change after it: before come saves."""
     ends = [n for n in range(1, len(changes)) if changes[n][1] == "rollouts" != changes[n - 1][1]]
     chosen = [draw.choice(ends) for _ in range(kills)] if ends else []
-    return [_at(changes, draw.uniform(changes[end - 1][0], changes[end][0])) for end in chosen]
+    return [_at(changes, draw.uniform((changes[n - 1][0] + changes[n][0]) / 2, changes[n][0])) for n in chosen]
 
 
 def _at(changes: Changes, when: float) -> Moment:
