@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from case import Case, Spoil
 from harness import JUDGE, PPO, REWARD, SFT
+
+from trlx.utils.manifest import write_manifest
 
 
 def config(text: str | bytes) -> Spoil:
@@ -30,7 +33,24 @@ def finished_run(root: Path, work: Path) -> list[str]:
     return []
 
 
+def checkpoint(*files: str, world_size: int = 1, weights: str = "{}") -> Spoil:
+    """`new` holds a checkpoint with these files besides; the run goes on from it."""
+
+    def spoil(root: Path, work: Path) -> list[str]:
+        folder = root / "new" / "checkpoint-2"
+        folder.mkdir(parents=True)
+        (root / "new" / "run.json").write_text(json.dumps({"world_size": world_size}))
+        (folder / "layout.json").write_text(weights)
+        for name in files:
+            (folder / name).touch()
+        write_manifest(folder)
+        return ["--resume", "auto"]
+
+    return spoil
+
+
 WATCHED = ("--train.heldout_metric",)
+OTHER_MODEL = '{"transformer.wte.weight": "9x9, trained"}'
 
 CASES = [
     Case(
@@ -79,5 +99,14 @@ CASES = [
     ),
     Case("empty-config", SFT, config("# nothing yet\n"), ("mine.yaml", "is empty")),
     Case("no-such-config", SFT, given("--config", "absent.yaml"), ("absent.yaml", "no such file", "current folder")),
+    Case(
+        "other-ranks", SFT, checkpoint(world_size=2), ("by 2 processes and this run has 1", "resume with 2", "--model")
+    ),
+    Case(
+        "with-deepspeed", SFT, checkpoint("latest"), ("checkpoint-2 was written with DeepSpeed", "launcher", "--model")
+    ),
+    Case(
+        "other-model", SFT, checkpoint(weights=OTHER_MODEL), ("checkpoint-2 is of another model", "9x9", "begin anew")
+    ),
     Case("a-run-is-there", SFT, finished_run, ("new already holds a run", "--overwrite", "--resume")),
 ]
