@@ -12,8 +12,10 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
-from launch.local import look_around, remove_stale_locks, stage_environment
+from launch.local import look_around, stage_environment
+from trlx.utils.op_locks import remove_stale_locks
 
 BUILD = "from deepspeed.ops.op_builder.cpu import ShareMemCommBuilder; ShareMemCommBuilder().load(verbose=False)"
 
@@ -26,7 +28,7 @@ def main() -> None:
         return
     environment = stage_environment(machine)
     environment.setdefault("MAX_JOBS", "1")  # each compiler takes 1.5 GB
-    remove_stale_locks(environment)
+    remove_stale_locks(Path(environment["TORCH_EXTENSIONS_DIR"]))
     print("set-up: compiling DeepSpeed's communication operation (once, about a minute) ...", flush=True)
     start = time.perf_counter()
     built = subprocess.run([sys.executable, "-c", BUILD], env=environment, capture_output=True, text=True)

@@ -22,7 +22,6 @@ from launch.local import (
     look_around,
     ppo_command,
     python_command,
-    remove_stale_locks,
     run_stage,
     stage_environment,
     trainer_command,
@@ -31,6 +30,7 @@ from tasks.run_folder import REPO, RunFolder
 from trlx.utils.cli import parse_config
 from trlx.utils.errors import UserError, run_main
 from trlx.utils.files import write_json
+from trlx.utils.op_locks import remove_stale_locks
 
 # What a demo, and studies of it, write below its root; `--overwrite` removes these and nothing else.
 OWNED = (
@@ -140,7 +140,7 @@ def run_demo(options: DemoOptions, say: Callable[[str], None] = print) -> dict[s
     if not machine.deepspeed:
         say(f"{machine.reason}: the same scripts run without it, in one process")
     environment = stage_environment(machine)
-    remove_stale_locks(environment)
+    remove_stale_locks(Path(environment["TORCH_EXTENSIONS_DIR"]))
     write_json(root / MARKER, dataclasses.asdict(options))
     seconds: dict[str, float] = {}
     steps, records = list(stages(options, machine)), record_folders(root)

@@ -31,7 +31,6 @@ __all__ = [
     "look_around",
     "ppo_command",
     "python_command",
-    "remove_stale_locks",
     "run_stage",
     "stage_environment",
     "trainer_command",
@@ -176,9 +175,3 @@ def stage_environment(machine: Machine) -> dict[str, str]:
         environment.setdefault("DS_ACCELERATOR", "cpu")
     environment.setdefault("TORCH_EXTENSIONS_DIR", str(EXTENSIONS))
     return environment
-
-
-def remove_stale_locks(environment: dict[str, str]) -> None:
-    """A lock that a killed compiler left behind makes every later process wait for ever."""
-    for lock in Path(environment["TORCH_EXTENSIONS_DIR"]).glob("**/lock"):
-        lock.unlink()

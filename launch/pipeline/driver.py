@@ -8,10 +8,11 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from launch.ended import Ending
-from launch.local import remove_stale_locks, stage_environment
+from launch.local import stage_environment
 from launch.pipeline.ending import describe, last_lines
 from launch.pipeline.folder import claim_new_root, write_options
 from launch.pipeline.hosts import RemoteShell, check_hosts
@@ -24,6 +25,7 @@ from trlx.utils.disk import require_writable
 from trlx.utils.errors import UserError
 from trlx.utils.files import write_text
 from trlx.utils.lock import holding
+from trlx.utils.op_locks import remove_stale_locks
 
 CHECK_SECONDS = 600.0
 
@@ -55,7 +57,7 @@ def run(plan: Plan) -> None:
     take_folder(plan)
     with holding(plan.folder.root):
         prepare(plan)
-        remove_stale_locks(environment)
+        remove_stale_locks(Path(environment["TORCH_EXTENSIONS_DIR"]))
         for number, stage in enumerate(plan.stages, start=1):
             _say(f"\n=== {number} of {len(plan.stages)}: {stage}")
             run_one(plan, stage, environment)

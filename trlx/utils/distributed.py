@@ -14,6 +14,7 @@ import torch.distributed as dist
 from accelerate import PartialState
 
 from trlx.utils.errors import EXIT_USER_ERROR, UserError
+from trlx.utils.op_locks import share_operations
 
 T = TypeVar("T")
 # How long a rank waits for the others, who may wait for a reward function on the main rank (`train.reward_timeout`);
@@ -35,6 +36,8 @@ def start_process_group() -> PartialState:
             f"{local} processes were asked for on a machine with {torch.cuda.device_count()} GPUs: "
             "lower --num_processes (accelerate) or --num_gpus (deepspeed)"
         )
+    if "RANK" in os.environ:
+        share_operations()
     state = PartialState(cpu=not torch.cuda.is_available(), timeout=COLLECTIVE_TIMEOUT)
     if state.num_processes != expected:
         raise UserError(
