@@ -12,7 +12,7 @@ from pathlib import Path
 from launch.checks import require_ppo_room
 from trlx.data.configs import TrainConfig, TRLConfig
 from trlx.trainer.accelerate_base_trainer import AccelerateRLTrainer
-from trlx.trainer.checkpointer import BEST_HELDOUT_NAME, BEST_NAME, PREVIOUS_NAME, RESUME_NAME, find_resumable
+from trlx.trainer.checkpoint_folder import BEST_HELDOUT_NAME, BEST_NAME, PREVIOUS_NAME, RESUME_NAME, find_resumable
 from trlx.trainer.heldout import MONITOR_FILE
 from trlx.utils.errors import UserError
 from trlx.utils.lock import take

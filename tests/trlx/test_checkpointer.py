@@ -11,7 +11,7 @@ from tiny_engine import ppo_config
 from tiny_runs import make_trainer, run, weights
 from transformers import AutoModelForCausalLM
 
-from trlx.trainer.checkpointer import evict, find_resumable
+from trlx.trainer.checkpoint_folder import evict, find_resumable
 from trlx.utils.errors import UserError
 from trlx.utils.files import merge
 from trlx.utils.manifest import write_manifest
@@ -74,7 +74,7 @@ def test_an_export_over_an_export_takes_its_place_at_once(
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("moved file by file")
 
-    monkeypatch.setattr("trlx.trainer.checkpointer.merge", refuse)
+    monkeypatch.setattr("trlx.trainer.export.merge", refuse)
     folder = tmp_path / "mine"
     trainer.save_pretrained(str(folder))
     first = content(folder)

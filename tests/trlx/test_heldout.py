@@ -14,7 +14,7 @@ from tiny_runs import PROMPTS, Stop, letters, logged, run, weights
 from transformers import AutoModelForCausalLM
 
 from trlx.data.configs import TRLConfig
-from trlx.trainer.checkpointer import find_resumable
+from trlx.trainer.checkpoint_folder import find_resumable
 from trlx.trainer.heldout import HeldoutWatch
 from trlx.utils.errors import UserError
 from trlx.utils.manifest import write_manifest

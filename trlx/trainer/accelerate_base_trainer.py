@@ -25,9 +25,11 @@ from trlx.data.configs import TRLConfig
 from trlx.pipeline import MiniBatchIterator
 from trlx.pipeline.offline_pipeline import PromptPipeline
 from trlx.trainer import BaseRLTrainer, register_trainer
-from trlx.trainer.checkpointer import BEST_NAME, RESUME_NAME, Checkpointer, evict, find_resumable
+from trlx.trainer.checkpoint_folder import BEST_NAME, RESUME_NAME, evict, find_resumable
+from trlx.trainer.checkpointer import Checkpointer
 from trlx.trainer.engine import Engine, make_accelerator
 from trlx.trainer.evaluator import Evaluator
+from trlx.trainer.export import ModelExport
 from trlx.trainer.heldout import HeldoutWatch
 from trlx.trainer.peers import peers_alive
 from trlx.trainer.responder import Responder
@@ -83,9 +85,8 @@ class AccelerateRLTrainer(BaseRLTrainer):
         self.engine = Engine(self.accelerator, self.unwrapped_model, self.opt, self.scheduler, self.max_grad_norm)
         self.model, self.opt = self.engine.model, self.engine.optimizer
         self.responder = Responder(self)
-        self.checkpointer = Checkpointer(
-            self.accelerator, self.engine, self.policy, self.tokenizer, train.save_optimizer
-        )
+        self.export = ModelExport(self.accelerator, self.engine, self.policy, self.tokenizer)
+        self.checkpointer = Checkpointer(self.accelerator, self.engine, self.export, train.save_optimizer)
         self.tracker = tracker_of(self.config, self.accelerator)
         self.logging_dir = self.tracker.folder
         self.store: Any = None
@@ -416,7 +417,7 @@ class AccelerateRLTrainer(BaseRLTrainer):
 
     def save_pretrained(self, directory: str | None = None) -> None:
         """Write what transformers' from_pretrained loads, by default to `checkpoint_dir/hf_model`."""
-        self.checkpointer.save_hf_model(directory or Path(self.config.train.checkpoint_dir) / "hf_model")
+        self.export.save(directory or Path(self.config.train.checkpoint_dir) / "hf_model")
 
     def load(self, directory: str | None = None) -> None:
         """Go on from a checkpoint: weights, optimizer, schedule, generators, and the method's own state.

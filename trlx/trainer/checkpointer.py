@@ -17,53 +17,36 @@ unpickled freely; the shards are DeepSpeed's and read by it, once the manifest h
 
 from __future__ import annotations
 
-import copy
-import json
 import os
 import shutil
-import sys
 from collections.abc import Callable
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from trlx.models.adapters import save_language_model
-from trlx.models.modeling_base import PreTrainedModelWrapper, is_head, save_heads
+from trlx.trainer.checkpoint_folder import PREVIOUS_NAME, RESUME_NAME, read_state
 from trlx.trainer.engine import Engine
+from trlx.trainer.export import ModelExport, fresh, refuse_file
 from trlx.trainer.layout import LAYOUT_FILE, layout, require_same_model
 from trlx.utils.checkpoints import STATE_FILE
 from trlx.utils.disk import writing
 from trlx.utils.distributed import from_main_rank
 from trlx.utils.errors import UserError
-from trlx.utils.files import fsync_tree_top, merge, publish, recover, staging_path, write_json
+from trlx.utils.files import fsync_tree_top, publish, recover, staging_path, write_json
 from trlx.utils.generators import generator_states, restore_generators
-from trlx.utils.manifest import MANIFEST_FILE, first_whole, require_whole, write_manifest
+from trlx.utils.manifest import MANIFEST_FILE, require_whole, write_manifest
 
-RESUME_NAME = "resume_checkpoint"
-PREVIOUS_NAME = "previous_resume_checkpoint"  # what the rolling one was before, should the disk damage it
-BEST_NAME, BEST_HELDOUT_NAME = "best_checkpoint", "best_heldout_checkpoint"
-# Of one step, in the order in which they are written: a later one may know more.
-WRITTEN = (BEST_HELDOUT_NAME, BEST_NAME, "checkpoint_N", RESUME_NAME)
 SHARDS_SCRIPT = Path(__file__).with_name("zero_to_fp32.py")
-WEIGHT_FILES = ("model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json", "heads.safetensors")
-ADAPTER_FILES = ("adapter/adapter_config.json", "adapter/adapter_model.safetensors")
-OTHER_FILES = (  # configurations, tokenizers, chat templates, peft's model card
-    *("config.json", "generation_config.json", "tokenizer*.json", "special_tokens_map.json", "added_tokens.json"),
-    *("vocab.json", "vocab.txt", "merges.txt", "tokenizer.model", "spiece.model", "chat_template.jinja"),
-    *("additional_chat_templates", "additional_chat_templates/*.jinja", "adapter", "adapter/README.md"),
-)
 
 
 class Checkpointer:
     """Saves and loads a run; every rank must make each call.
 
     Args:
-        policy: the bare language model that `hf_model` holds.
+        export: writes `hf_model`.
         save_optimizer: whether to save what resuming needs.
     """
 
@@ -71,12 +54,10 @@ class Checkpointer:
         self,
         accelerator: Accelerator,
         engine: Engine,
-        policy: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
+        export: ModelExport,
         save_optimizer: bool,
     ):
-        self.accelerator, self.engine = accelerator, engine
-        self.policy, self.tokenizer, self.save_optimizer = policy, tokenizer, save_optimizer
+        self.accelerator, self.engine, self.export, self.save_optimizer = accelerator, engine, export, save_optimizer
 
     def save(self, folder: str | Path, state: dict[str, Any], rollouts: dict[str, Tensor] | None) -> None:
         """Write a checkpoint to `folder`, replacing an older one only once it stands.
@@ -93,30 +74,14 @@ class Checkpointer:
 
     def _save(self, folder: Path, state: dict[str, Any], rollouts: dict[str, Tensor] | None) -> None:
         staging = staging_path(folder)
-        self._on_main(lambda: _fresh(staging))
-        self._save_hf_model(staging / "hf_model")
+        self._on_main(lambda: fresh(staging))
+        self.export.write(staging / "hf_model")
         if self.save_optimizer:
             self._save_training_state(staging, folder.name, rollouts)
             self._on_main(lambda: write_json(staging / LAYOUT_FILE, layout(self.engine.module)))
             self._on_main(lambda: write_json(staging / STATE_FILE, state))
         self.accelerator.wait_for_everyone()
         self._on_main(lambda: _publish_checkpoint(staging, folder))
-
-    def save_hf_model(self, folder: str | Path) -> None:
-        """Write only what `from_pretrained` reads, and leave what else the folder holds alone.
-
-        A new folder, or one with nothing but an earlier export, is replaced as a whole. Into any other the files are
-        moved one by one, config.json last, and weights of an earlier export that this one lacks are removed.
-
-        Raises: UserError when `folder` is a file.
-        """
-        folder = Path(folder).resolve()
-        whole = from_main_rank(lambda: _may_replace(folder))
-        staging = staging_path(folder if whole else folder / "hf_model")  # a folder may be a disk of its own
-        with writing(folder):
-            self._on_main(lambda: _fresh(staging))
-            self._save_hf_model(staging)
-            self._on_main(lambda: publish(staging, folder) if whole else _merge_export(staging, folder))
 
     def load(self, folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor] | None]:
         """Put the model, optimizer, schedule and generators back; returns (state, this rank's rollouts or None).
@@ -140,21 +105,6 @@ class Checkpointer:
         restore_generators(_read(folder / f"random_states_{rank}.pkl"))
         rollouts = folder / f"rollouts_{rank}.pt"
         return state, _read(rollouts) if rollouts.exists() else None
-
-    def _save_hf_model(self, folder: Path) -> None:
-        weights = self.engine.float32_state(self.policy)
-        heads = {
-            f"{name}.{key}": value
-            for name, child in self.engine.module.named_children()
-            if isinstance(self.engine.module, PreTrainedModelWrapper) and is_head(f"{name}.")
-            for key, value in self.engine.float32_state(child).items()
-        }
-        if self.accelerator.is_main_process:
-            save_language_model(self.policy, folder, weights)
-            save_heads(folder, heads)
-            _declare_float32(folder / "config.json")
-            _without_strange_separator(self.tokenizer).save_pretrained(folder)
-        self.accelerator.wait_for_everyone()
 
     def _save_training_state(self, staging: Path, tag: str, rollouts: dict[str, Tensor] | None) -> None:
         rank = self.accelerator.process_index
@@ -191,65 +141,11 @@ class Checkpointer:
         self.accelerator.wait_for_everyone()
 
 
-def read_state(folder: Path) -> dict[str, Any]:
-    """The state of a resumable checkpoint. Raises: UserError when `folder` is none."""
-    try:
-        return json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
-        raise UserError(
-            f"{folder} is no checkpoint to resume from (it needs {STATE_FILE}): give another one"
-        ) from error
-
-
 def _require_resumable(folder: Path) -> None:
     """Nothing of a checkpoint is read before its files are known to be those that were written."""
     recover(folder)
     read_state(folder)
     require_whole(folder)
-
-
-def find_resumable(checkpoint_dir: str | Path) -> Path | None:
-    """The whole checkpoint of the latest step below `checkpoint_dir`, of one step the one written last, or None.
-
-    One that is damaged is warned of and passed over. One process only: every byte is read.
-    """
-    found = [path.parent for path in Path(checkpoint_dir).glob(f"*/{STATE_FILE}")]
-    placed = [path for path in found if not path.name.startswith(".") or path.name.endswith(".old")]
-    return first_whole(sorted(placed, key=lambda path: (_step(path), _written(path.name)), reverse=True))
-
-
-def _step(folder: Path) -> int:
-    """Of a checkpoint; of one whose state cannot be read the highest, so that it is looked at, and warned of, first."""
-    try:
-        return int(read_state(folder)["iter_count"])
-    except (UserError, KeyError, TypeError, ValueError):
-        return sys.maxsize
-
-
-def _written(name: str) -> int:
-    """The place of a checkpoint's name in `WRITTEN`, also of one that stands aside as `.NAME.old`."""
-    plain = name.removeprefix(".").removesuffix(".old")
-    return WRITTEN.index(plain if plain in WRITTEN else "checkpoint_N")
-
-
-def evict(checkpoint_dir: str | Path, keep: int | None, step: int | None = None) -> None:
-    """Remove the oldest `checkpoint_N` folders until `keep` are left; None keeps all. One process only.
-
-    Args:
-        step: the present one. Its checkpoint stays, and those with a higher number, which are not of this run, stay
-            and do not count; None counts all.
-    """
-    if keep is None:
-        return
-    numbers = {path: int(path.name[11:]) for path in Path(checkpoint_dir).glob("checkpoint_*") if _is_numbered(path)}
-    oldest_first = sorted((path for path in numbers if step is None or numbers[path] <= step), key=numbers.__getitem__)
-    for path in oldest_first[: max(0, len(oldest_first) - keep)]:
-        if numbers[path] != step:
-            shutil.rmtree(path)
-
-
-def _is_numbered(path: Path) -> bool:
-    return path.name[11:].isdecimal() and path.is_dir() and not path.is_symlink()
 
 
 def _publish_checkpoint(staging: Path, folder: Path) -> None:
@@ -265,66 +161,13 @@ def _publish_checkpoint(staging: Path, folder: Path) -> None:
 
 def _refuse_other_content(folder: Path) -> None:
     """Raise UserError unless a checkpoint may stand in the place of `folder`."""
-    _refuse_file(folder)
+    refuse_file(folder)
     if not folder.exists() or (folder / STATE_FILE).exists():
         return
     # A folder of checkpoints can hold an hf_model too, but not alone.
     own = ("hf_model", MANIFEST_FILE)
     if any(path.name not in own for path in folder.iterdir() if not path.name.startswith(".")):
         raise UserError(f"{folder} holds other things than a checkpoint, which would be lost: save to a new folder")
-
-
-def _refuse_file(folder: Path) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder} is a file: name a folder to save to")
-
-
-def _may_replace(folder: Path) -> bool:
-    """Whether an export may stand in the place of `folder`: there is none, or it holds an earlier export alone."""
-    _refuse_file(folder)
-    if not folder.exists():
-        return True
-    names = [path.relative_to(folder).as_posix() for path in folder.rglob("*")]
-    known = (*WEIGHT_FILES, *ADAPTER_FILES, *OTHER_FILES)
-    return "config.json" in names and all(_matches(name, known) for name in names) and not os.path.ismount(folder)
-
-
-def _merge_export(staging: Path, folder: Path) -> None:
-    """Move an export into a folder that holds other things too; stale weights there would be loaded with it."""
-    new = {path.relative_to(staging) for path in staging.rglob("*")}
-    merge(staging, folder, last="config.json")
-    for path in [*folder.glob("*"), *folder.glob("adapter/*")]:
-        name = path.relative_to(folder)
-        if name not in new and path.is_file() and _matches(name.as_posix(), (*WEIGHT_FILES, *ADAPTER_FILES)):
-            path.unlink()
-
-
-def _matches(name: str, patterns: tuple[str, ...]) -> bool:
-    return any(fnmatch(name, pattern) and name.count("/") == pattern.count("/") for pattern in patterns)
-
-
-def _fresh(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-
-
-def _without_strange_separator(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
-    """The tokenizer as it was loaded.
-
-    The text that stands between prompt and output in a sample is no token of its own; saved, it would become one beyond
-    the model's embeddings when the tokenizer is loaded again.
-    """
-    if tokenizer.sep_token is None or tokenizer.sep_token in tokenizer.get_vocab():
-        return tokenizer
-    plain = copy.deepcopy(tokenizer)
-    plain.sep_token = None
-    return plain
-
-
-def _declare_float32(config_file: Path) -> None:
-    config = json.loads(config_file.read_text(encoding="utf-8"))
-    config["dtype"] = "float32"
-    write_json(config_file, config)
 
 
 def _read(path: Path) -> Any:

@@ -20,7 +20,8 @@ import pandas as pd
 from accelerate import Accelerator
 
 from trlx.data.configs import TrainConfig
-from trlx.trainer.checkpointer import BEST_HELDOUT_NAME, Checkpointer, read_state
+from trlx.trainer.checkpoint_folder import BEST_HELDOUT_NAME, read_state
+from trlx.trainer.checkpointer import Checkpointer
 from trlx.trainer.monitor import HeldoutMonitor
 from trlx.trainer.scoring import on_main_rank
 from trlx.trainer.tracker import Tracker

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import torch
 import torch.distributed as dist
 
-from trlx.trainer.checkpointer import RESUME_NAME
+from trlx.trainer.checkpoint_folder import RESUME_NAME
 from trlx.utils import logging
 from trlx.utils.generators import generator_states, restore_generators
 from trlx.utils.signals import StopRequest

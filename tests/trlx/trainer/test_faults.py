@@ -20,7 +20,7 @@ from trlx.data.ppo_types import collate
 from trlx.data.rft_config import RFTConfig
 from trlx.trainer.accelerate_ppo_trainer import AcceleratePPOTrainer
 from trlx.trainer.accelerate_rft_trainer import AccelerateRFTTrainer
-from trlx.trainer.checkpointer import read_state
+from trlx.trainer.checkpoint_folder import read_state
 from trlx.trainer.responder import Responder
 from trlx.utils.errors import UserError
 from trlx.utils.metrics import read_metrics

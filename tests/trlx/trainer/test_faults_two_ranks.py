@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from launch.local import free_port
-from trlx.trainer.checkpointer import read_state
+from trlx.trainer.checkpoint_folder import read_state
 
 HERE = Path(__file__).resolve().parent
 REPO = HERE.parents[2]
