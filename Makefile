@@ -37,7 +37,7 @@ test: test-fast  ## every test, fast ones first (about a quarter of an hour on 2
 test-fast: setup  ## all tests but the end-to-end ones
 	@$(PY) -m pytest -q -n 2 --dist loadfile -m "not e2e"
 
-soak: setup  ## kill every stage at 60 moments and compare what it leaves (about an hour)
+soak: setup  ## kill every stage at 60 moments, on two ranks at 15, and compare what it leaves (about two hours)
 	@$(PY) -m pytest -q tests/faults --kills 60
 
 lint: setup  ## ruff, mypy and the import rules
