@@ -50,7 +50,7 @@ from tasks.text import truncate_prompt
 from trlx.utils.cli import parse_config
 from trlx.utils.disk import require_writable
 from trlx.utils.errors import UserError, run_main
-from trlx.utils.lock import holding
+from trlx.utils.lock import let_go_of_all, take
 from trlx.utils.pretrained import load_config, load_tokenizer, require_vocabulary
 from trlx.utils.ranges import AT_LEAST_0, AT_LEAST_1, require_ranges
 
@@ -141,8 +141,10 @@ def main(argv: list[str] | None = None) -> None:
     _check(options)
     # Loading takes seconds; the bars to watch are those of generating and scoring.
     logging.disable_progress_bar()
-    with holding(RunFolder.of(options.root).metadata):
+    try:
         results, files = evaluate(options)
+    finally:
+        let_go_of_all()
     console = Console()
     console.print()
     print_tables(results, console)
@@ -187,6 +189,7 @@ def evaluate(options: InferenceOptions) -> tuple[Results, list[str]]:
     posts = cut_prompts(posts, tokenizer, options.settings.max_prompt_tokens, bad_rows=options.bad_rows)
     print(f"{len(posts)} posts of {run.shown(options.data)}, split {options.split}", flush=True)
 
+    take(run.metadata)
     progress = Progress(run.metadata / ".evaluation", bool(options.resume))
     precision = str(choose_dtype(options.reward_dtype, devices.reward))
     states = [model_facts(path) for path in (reward_path, second_path or "")]

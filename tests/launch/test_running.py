@@ -94,6 +94,7 @@ def test_a_signal_asks_the_ranks_to_end_and_lets_them_save(tmp_path: Path, numbe
 
 def test_ctrl_c_ends_even_those_that_will_not(tmp_path: Path) -> None:
     noted = tmp_path / "ids"
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it may be ignored
 
     def interrupt() -> None:
         ids_in(noted)
@@ -103,4 +104,5 @@ def test_ctrl_c_ends_even_those_that_will_not(tmp_path: Path) -> None:
     threading.Thread(target=interrupt).start()
     with pytest.raises(KeyboardInterrupt):
         run_together([python(LAUNCHER, str(noted), STUBBORN)], ENVIRONMENT, tmp_path / "log", grace=0.3)
+    signal.signal(signal.SIGINT, before)
     assert all(ended(pid) for pid in ids_in(noted))
