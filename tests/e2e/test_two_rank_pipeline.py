@@ -40,8 +40,17 @@ SHRUNKEN: dict[str, dict[str, Any]] = {
     },
     "sft": {"eval_steps": 4, "save_steps": 4, "rouge_samples": 4, "warmup_steps": 2, "log_steps": 1},
     "pairs": {"valid1": 16, "test": 24, "max_new_tokens": 12, "samples": 1},
-    "reward_model": {"eval_steps": 4, "save_steps": 4, "warmup_steps": 2, "log_steps": 1, "references_limit": 16},
+    # The doctor takes seconds of each stage; SFT shows that it comes before training.
+    "reward_model": {
+        "preflight": False,
+        "eval_steps": 4,
+        "save_steps": 4,
+        "warmup_steps": 2,
+        "log_steps": 1,
+        "references_limit": 16,
+    },
     "second_reward_model": {
+        "preflight": False,
         "eval_steps": 4,
         "save_steps": 4,
         "warmup_steps": 2,
@@ -49,6 +58,7 @@ SHRUNKEN: dict[str, dict[str, Any]] = {
         "references_limit": 16,
     },
     "ppo": {
+        "preflight": False,
         "method": {"num_rollouts": 8, "chunk_size": 8, "ppo_epochs": 2, "gen_kwargs": {"max_new_tokens": 12}},
         "train": {
             "batch_size": 4,
