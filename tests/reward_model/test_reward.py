@@ -192,3 +192,26 @@ def test_a_stage_can_take_the_options_as_its_own(capsys: pytest.CaptureFixture[s
     with pytest.raises(SystemExit):
         parse_config(RewardOptions, "x", ["--reward_combine", "median"])
     assert "mean_minus_std" in capsys.readouterr().err
+
+
+def test_reference_scores_travel_in_a_checkpoint_of_the_same_models() -> None:
+    table = Table({**FIRST, " other": 5.0})
+    first = ReferenceReward(lambda: table, response_text, models=lambda: "these")
+    first(["p"], [" good one<eos>"], Words(), sample_id=["a"], reference=["ref"])
+    state = json.loads(json.dumps(first.resume_state()))
+    for models, asked in (("these", 1), ("others", 2)):
+        again = Table(table.scores)
+        reward = ReferenceReward(lambda again=again: again, response_text, models=lambda models=models: models)  # type: ignore[misc]
+        reward.load_resume_state(state)
+        assert reward(["p"], [" good one<eos>"], Words(), sample_id=["a"], reference=["ref"]) == [1.0]
+        assert again.asked == asked
+        # the same id with another reference is another post
+        assert reward(["p"], [" good one<eos>"], Words(), sample_id=["a"], reference=["other"]) == [-3.0]
+
+
+def test_without_a_reference_scored_no_weights_are_read_for_a_checkpoint() -> None:
+    def read() -> str:
+        raise AssertionError("read")
+
+    reward = ReferenceReward(lambda: Table(FIRST), response_text, models=read)
+    reward.load_resume_state(reward.resume_state())

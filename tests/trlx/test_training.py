@@ -4,13 +4,14 @@ import copy
 import json
 import math
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from tiny_engine import END, EOS, VOCAB, make_rollouts, neo_config, ppo_config
-from tiny_runs import PROMPTS, letters, make_trainer, moved, run, run_until, weights
+from tiny_runs import PROMPTS, Stop, letters, make_trainer, moved, run, run_until, weights
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, T5Config
 
 from trlx.data.configs import TRLConfig
@@ -205,6 +206,38 @@ def test_a_resumed_run_equals_one_that_never_stopped(tmp_path: Path, tokenizer_f
         for trainer in (whole, resumed)
     )
     assert one == two and len(one) >= 7
+
+
+class Tired:
+    """Likes letters, each time it is called a little less."""
+
+    def __init__(self, stop_at: int = -1):
+        self.calls, self.stop_at = 0, stop_at
+
+    def __call__(self, outputs: list[str], **_: Any) -> list[float]:
+        self.calls += 1
+        if self.calls == self.stop_at:
+            raise Stop
+        return [score - self.calls for score in letters(outputs)]
+
+    def resume_state(self) -> dict[str, Any]:
+        return {"calls": self.calls}
+
+    def load_resume_state(self, state: Mapping[str, Any]) -> None:
+        self.calls = state["calls"]
+
+
+def test_what_a_reward_function_remembers_is_resumed_with_the_run(tmp_path: Path, tokenizer_folder: str) -> None:
+    def config(name: str, **overrides: Any) -> TRLConfig:
+        return ppo_config(tmp_path / name, tokenizer_folder, train__epochs=3, train__resume_interval=2, **overrides)
+
+    whole = run(config("whole"), reward_fn=Tired())
+    with pytest.raises(Stop):
+        run(config("cut"), reward_fn=Tired(stop_at=6))
+    resumed = run(config("cut", train__resume_from_checkpoint="auto"), reward_fn=Tired())
+    assert resumed.reward_fn.calls == whole.reward_fn.calls
+    for name, value in weights(whole).items():
+        assert torch.equal(weights(resumed)[name], value), name
 
 
 @pytest.mark.parametrize("unfrozen", [-1, 2])

@@ -33,6 +33,7 @@ from trlx.trainer.export import ModelExport
 from trlx.trainer.heldout import HeldoutWatch
 from trlx.trainer.peers import peers_alive
 from trlx.trainer.responder import Responder
+from trlx.trainer.resumable import Resumable
 from trlx.trainer.setup import base_model_of, check_tokenizer, minibatches_of, tokenizer_of, tracker_of
 from trlx.trainer.skipping import require_finite_steps
 from trlx.trainer.step import run_step
@@ -389,6 +390,7 @@ class AccelerateRLTrainer(BaseRLTrainer):
             "heldout": self.heldout.state_dict(),
             "skipped": self.engine.skipped,
             "step_unfinished": False,
+            "reward_fn": self.reward_fn.resume_state() if isinstance(self.reward_fn, Resumable) else None,
         }
 
     def load_state_dict(self, state: Mapping[str, Any], tensors: dict[str, Tensor] | None) -> None:
@@ -400,6 +402,8 @@ class AccelerateRLTrainer(BaseRLTrainer):
         self._evaluated, self._reward = state.get("evaluated", -1), state.get("evaluated_reward")
         self.heldout.load_state_dict(state.get("heldout", {}))
         self.engine.skipped, self._unfinished = state.get("skipped", 0), state.get("step_unfinished", False)
+        if isinstance(self.reward_fn, Resumable) and state.get("reward_fn") is not None:
+            self.reward_fn.load_resume_state(state["reward_fn"])
 
     def state_tensors(self) -> dict[str, Tensor] | None:
         """This rank's tensors that a checkpoint in the middle of an epoch must hold."""
