@@ -6,18 +6,15 @@ started. The stage's own record (`run.json`) says `finished` once it has. Left o
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from launch.outputs import RUN_FILE
+from launch.outputs import RUN_FILE, read_record
 
 
 def says_finished(folder: Path) -> bool | None:
     """What the record in a stage's folder says; None where there is none that can be read."""
-    try:
-        return bool(json.loads((folder / RUN_FILE).read_text(encoding="utf-8")).get("finished"))
-    except (OSError, ValueError, AttributeError):
-        return None
+    record = read_record(folder)
+    return None if record is None else bool(record.get("finished"))
 
 
 class Ending:

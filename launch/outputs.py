@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 from trlx.utils.disk import require_writable
 from trlx.utils.errors import UserError
@@ -74,6 +75,15 @@ def check_output(out: Path, overwrite: bool, resume: bool | str) -> Path | None:
     return checkpoint
 
 
+def read_record(folder: Path) -> dict[str, Any] | None:
+    """What a stage noted of itself in its folder; None where there is no record that can be read."""
+    try:
+        record = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
 def require_same_engine(checkpoint: Path | None, deepspeed: bool) -> None:
     """The optimizer's state is DeepSpeed's or the Trainer's own; the other would begin without any, and not say so.
 
@@ -93,12 +103,8 @@ def _require_as_many_ranks(out: Path, checkpoint: Path) -> None:
 
     Raises: UserError naming both numbers of ranks.
     """
-    try:
-        there = json.loads((out / RUN_FILE).read_text(encoding="utf-8"))["world_size"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return
-    here = int(os.environ.get("WORLD_SIZE", "1"))
-    if there != here:
+    there, here = (read_record(out) or {}).get("world_size"), int(os.environ.get("WORLD_SIZE", "1"))
+    if there is not None and there != here:
         raise UserError(
             f"{checkpoint} was written by {there} processes and this run has {here}: resume with {there}, or begin "
             f"anew from its weights with --model {checkpoint} and another --out"

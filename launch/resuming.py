@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from launch.outputs import RUN_FILE
+from launch.outputs import read_record
 
 # Options of a start, by the last part of their names, and those that change where things lie but no number.
 OF_A_START = {
@@ -27,11 +27,10 @@ def changed_options(folder: Path, options: Any) -> str | None:
     Args:
         folder: of the stage's record, before it is written anew. options: a dataclass, places filled.
     """
-    try:
-        before = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))["options"]
-        earlier = dict(_flat(before, str(before["root"])))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    before = (read_record(folder) or {}).get("options")
+    if not isinstance(before, dict) or "root" not in before:
         return None
+    earlier = dict(_flat(before, str(before["root"])))
     now = dict(_flat(json.loads(json.dumps(dataclasses.asdict(options))), options.root))
     changes = [
         f"{name} {earlier[name]} → {value}"

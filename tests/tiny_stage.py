@@ -16,6 +16,7 @@ from tokenizers import ByteLevelBPETokenizer
 from transformers import GPTNeoConfig, GPTNeoForCausalLM, PreTrainedTokenizerFast
 
 from launch.local import free_port
+from reward_model.model import new_reward_model, new_reward_tokenizer
 
 REPO = Path(__file__).resolve().parents[1]
 END = "<|endoftext|>"
@@ -86,6 +87,14 @@ def tiny_root(root: Path) -> Path:
     for split, count, seed in (("train", 24, 3), ("valid1", 6, 4), ("test", 8, 5)):
         write_rows(root / "data" / f"comparisons_{split}.jsonl", pairs(count, seed))
     return root
+
+
+def tiny_reward_model(base: Path, folder: Path) -> Path:
+    """A reward model of the base's weights with a random head, and its tokenizer, saved in `folder`."""
+    tokenizer = new_reward_tokenizer(base)
+    new_reward_model(base, tokenizer).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
 
 
 def zero3_file(folder: Path) -> Path:

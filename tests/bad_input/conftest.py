@@ -4,24 +4,14 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from harness import Scripts
-from tiny_stage import posts, tiny_root, write_rows
-
-from reward_model.model import new_reward_model, new_reward_tokenizer
-
-
-@pytest.fixture(scope="session")
-def scripts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scripts]:
-    running = Scripts(tmp_path_factory.mktemp("scripts"))
-    yield running
-    running.close()
+from harness import scripts as scripts
+from tiny_stage import posts, tiny_reward_model, tiny_root, write_rows
 
 
 @pytest.fixture(scope="session")
@@ -31,10 +21,7 @@ def whole_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_rows(root / "data" / "sft_test.jsonl", posts(6, 7))
     for parts in (("sft",), ("best_checkpoint", "hf_model")):
         shutil.copytree(root / "base", root.joinpath("ckpts", *parts))
-    tokenizer = new_reward_tokenizer(root / "base")
-    model = new_reward_model(root / "base", tokenizer)
-    model.save_pretrained(root / "ckpts" / "reward_model")
-    tokenizer.save_pretrained(root / "ckpts" / "reward_model")
+    tiny_reward_model(root / "base", root / "ckpts" / "reward_model")
     return root
 
 

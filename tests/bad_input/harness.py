@@ -7,9 +7,12 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
+
+import pytest
 
 REPO = Path(__file__).resolve().parents[2]
 SFT = "sft/train_gptneo_summarize.py"
@@ -122,3 +125,11 @@ def refused(result: Result, *words: str) -> str:
         assert word in lines[0], f"'{word}' is not in: {lines[0]}"
     assert result.after == result.before, sorted(result.after ^ result.before)
     return lines[0]
+
+
+@pytest.fixture(scope="session")
+def scripts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scripts]:
+    """One fork server for a session's tests; a conftest imports it."""
+    running = Scripts(tmp_path_factory.mktemp("scripts"))
+    yield running
+    running.close()

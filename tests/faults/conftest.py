@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,17 +10,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "bad_input"))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from harness import Scripts
-from tiny_stage import tiny_root
-
-from reward_model.model import new_reward_model, new_reward_tokenizer
-
-
-@pytest.fixture(scope="session")
-def scripts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scripts]:
-    running = Scripts(tmp_path_factory.mktemp("scripts"))
-    yield running
-    running.close()
+from harness import scripts as scripts
+from tiny_stage import tiny_reward_model, tiny_root
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +20,5 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tiny_root(tmp_path_factory.mktemp("before") / "run")
     (root / "ckpts").mkdir()
     (root / "base").rename(root / "ckpts" / "sft")
-    tokenizer = new_reward_tokenizer(root / "ckpts" / "sft")
-    new_reward_model(root / "ckpts" / "sft", tokenizer).save_pretrained(root / "ckpts" / "reward_model")
-    tokenizer.save_pretrained(root / "ckpts" / "reward_model")
+    tiny_reward_model(root / "ckpts" / "sft", root / "ckpts" / "reward_model")
     return root

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -74,14 +73,14 @@ class Checkpointer:
 
     def _save(self, folder: Path, state: dict[str, Any], rollouts: dict[str, Tensor] | None) -> None:
         staging = staging_path(folder)
-        self._on_main(lambda: fresh(staging))
+        from_main_rank(lambda: fresh(staging))
         self.export.write(staging / "hf_model")
         if self.save_optimizer:
             self._save_training_state(staging, folder.name, rollouts)
-            self._on_main(lambda: write_json(staging / LAYOUT_FILE, layout(self.engine.module)))
-            self._on_main(lambda: write_json(staging / STATE_FILE, state))
+            from_main_rank(lambda: write_json(staging / LAYOUT_FILE, layout(self.engine.module)))
+            from_main_rank(lambda: write_json(staging / STATE_FILE, state))
         self.accelerator.wait_for_everyone()
-        self._on_main(lambda: _publish_checkpoint(staging, folder))
+        from_main_rank(lambda: _publish_checkpoint(staging, folder))
 
     def load(self, folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor] | None]:
         """Put the model, optimizer, schedule and generators back; returns (state, this rank's rollouts or None).
@@ -133,12 +132,6 @@ class Checkpointer:
             raise UserError(f"{folder} was written with DeepSpeed: resume with the launcher that wrote it")
         self.engine.module.load_state_dict(_read(folder / "pytorch_model.bin"))
         self.engine.optimizer.load_state_dict(_read(folder / "optimizer.bin"))
-
-    def _on_main(self, act: Callable[[], object]) -> None:
-        """Run on the main rank while the others wait."""
-        if self.accelerator.is_main_process:
-            act()
-        self.accelerator.wait_for_everyone()
 
 
 def _require_resumable(folder: Path) -> None:
