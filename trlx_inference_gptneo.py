@@ -46,7 +46,7 @@ from tasks.reading.rows import OnBadRows
 from tasks.records import Post
 from tasks.registry import get_task
 from tasks.run_folder import DEFAULT_ROOT, RunFolder, fill_places
-from tasks.text import truncate_prompt
+from tasks.text import TLDR
 from trlx.utils.cli import parse_config
 from trlx.utils.disk import require_writable
 from trlx.utils.errors import UserError, run_main
@@ -214,7 +214,7 @@ def load_scorer(path: str, options: InferenceOptions, devices: Devices) -> Rewar
     """A reward model as the options want it."""
     dtype = choose_dtype(options.reward_dtype, devices.reward)
     return RewardScorer.load(
-        path, devices.reward, dtype, options.max_length, options.reward_batch_size, truncate_prompt
+        path, devices.reward, dtype, options.max_length, options.reward_batch_size, TLDR.cut
     )
 
 

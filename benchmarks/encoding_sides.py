@@ -21,7 +21,8 @@ import numpy as np
 from sft.posts import encode_posts
 from tasks.chosen import Chosen
 from tasks.encoding.samples import PARTS
-from tasks.text import response_text, token_ids, truncate_prompt
+from tasks.form import token_ids
+from tasks.text import TLDR
 from tasks.tldr import iter_posts
 from trlx.pipeline.token_store import TokenStore
 from trlx.utils.errors import UserError
@@ -111,13 +112,13 @@ def encode_batch(batch: dict[str, list[str]], tokenizer: Any, max_length: int) -
     """What `map` is given: ids of prompts and responses, posts that cannot fit left out."""
     plain = {"add_special_tokens": False, "return_attention_mask": False, "verbose": False}
     prompts = tokenizer(batch["prompt"], **plain)["input_ids"]
-    responses = tokenizer([response_text(label) for label in batch["label"]], **plain)["input_ids"]
+    responses = tokenizer([TLDR.response(label) for label in batch["label"]], **plain)["input_ids"]
     kept: dict[str, list[list[int]]] = {name: [] for name in PARTS}
     for text, prompt, response in zip(batch["prompt"], prompts, responses, strict=True):
         room = max_length - len(response) - 1
         try:
             fits = len(prompt) <= room
-            prompt = prompt if fits else token_ids(tokenizer, truncate_prompt(text, tokenizer, room))
+            prompt = prompt if fits else token_ids(tokenizer, TLDR.cut(text, tokenizer, room))
         except UserError:
             continue
         kept[PARTS[0]].append(prompt)

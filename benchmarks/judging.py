@@ -32,7 +32,7 @@ from evaluation.results import Outcome, References, Results, summarise
 from evaluation.rouge_scores import ROUGE_TYPES
 from evaluation.statistics import compare, mean_interval
 from tasks.scratch_model import ModelSize, random_gpt_neo, train_tokenizer
-from tasks.text import truncate_prompt
+from tasks.text import TLDR
 from trlx.generation.sampling import generate_texts
 from trlx.utils.cli import parse_config
 from trlx.utils.errors import fail
@@ -181,7 +181,7 @@ def measure_generation(options: Options) -> dict[str, list[Took]]:
         options.vocabulary, options.layers, options.hidden, 4, 256, options.max_prompt + options.new_tokens
     )
     model = random_gpt_neo(tokenizer, size, options.seed).eval()
-    prompts = [truncate_prompt(row["prompt"], tokenizer, options.max_prompt) for row in rows]
+    prompts = [TLDR.cut(row["prompt"], tokenizer, options.max_prompt) for row in rows]
     how = {"max_new_tokens": options.new_tokens, "do_sample": False}
 
     def summaries(some: Sequence[str]) -> list[str]:

@@ -46,7 +46,7 @@ from tasks.encoding import cut_prompts
 from tasks.records import Post
 from tasks.registry import get_task
 from tasks.run_folder import RunFolder, fill_places
-from tasks.text import truncate_prompt
+from tasks.text import TLDR
 from trlx.utils.cli import parse_config
 from trlx.utils.digest import model_digest
 from trlx.utils.disk import require_writable
@@ -209,7 +209,7 @@ def _scores(
 
         def load(path: str = path) -> RewardScorer:
             size = options.reward_batch_size
-            return RewardScorer.load(path, devices.reward, dtype, options.max_length, size, truncate_prompt)
+            return RewardScorer.load(path, devices.reward, dtype, options.max_length, size, TLDR.cut)
 
         with loaded_late(load) as scorer:
             for content, samples in drawn.items():

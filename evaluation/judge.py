@@ -25,7 +25,7 @@ from evaluation.summaries import Summaries
 from reward_model.scorer import RewardScorer
 from tasks.records import Post
 from tasks.registry import Task
-from tasks.text import response_text, split_prompt, title_of
+from tasks.text import TLDR, split_prompt, title_of
 from trlx.utils.errors import UserError
 
 _SCORED_AT_ONCE = 128  # how much is scored again after an interruption, at most
@@ -65,7 +65,7 @@ class Bench:
     def references(self, posts: Sequence[Post]) -> References:
         """Rewards and, where the task knows it, gold score of the reference summaries."""
         summaries = [post.summary for post in posts]
-        written = Summaries([response_text(text) for text in summaries], [True] * len(posts), [])
+        written = Summaries([TLDR.response(text) for text in summaries], [True] * len(posts), [])
         return References(
             texts=summaries,
             rewards=self._rewards("reference", self.scorer, posts, written),

@@ -20,7 +20,8 @@ from evaluation.degeneration import faults
 from evaluation.side_by_side import Column, legend, print_columns, print_post, scores_shown
 from evaluation.table import label
 from reward_model.scorer import RewardScorer
-from tasks.text import split_prompt, subreddit_of, title_of, token_ids, truncate_prompt
+from tasks.form import token_ids
+from tasks.text import TLDR, split_prompt, subreddit_of, title_of
 from trlx.generation.records import GeneratedText
 from trlx.generation.sampling import generate_texts
 from trlx.utils.basics import set_seed
@@ -99,7 +100,7 @@ class Bench:
         """
         first = self.policies[0]
         remarks: list[str] = []
-        read = truncate_prompt(prompt, first.tokenizer, self.max_prompt_tokens)
+        read = TLDR.cut(prompt, first.tokenizer, self.max_prompt_tokens)
         before, after = _tokens(first, prompt), _tokens(first, read)
         if after < before:
             remarks.append(
@@ -136,7 +137,7 @@ class Bench:
         return drawn[max(range(len(drawn)), key=rewards.__getitem__)], remark
 
     def _write(self, title: str, policy: Policy, prompt: str, count: int, how: dict[str, Any]) -> list[Written]:
-        read = truncate_prompt(prompt, policy.tokenizer, self.max_prompt_tokens)
+        read = TLDR.cut(prompt, policy.tokenizer, self.max_prompt_tokens)
         gen_kwargs = up_to(self.max_new_tokens, how)
         began = time.perf_counter()
         made = generate_texts(policy.model, policy.tokenizer, [read] * count, gen_kwargs, self.batch_size)

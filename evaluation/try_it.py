@@ -29,7 +29,7 @@ from evaluation.trial import Bench, Policy
 from reward_model.model import check_reward_model
 from reward_model.scorer import RewardScorer
 from tasks.run_folder import DEFAULT_ROOT, RunFolder
-from tasks.text import truncate_prompt
+from tasks.text import TLDR
 from trlx.utils.cli import parse_config
 from trlx.utils.errors import UserError
 from trlx.utils.pretrained import load_tokenizer, require_positions, require_vocabulary
@@ -127,7 +127,7 @@ def load(options: TryOptions, console: Console) -> Bench:
         require_positions(policy.model.config, longest, "--max_prompt_tokens + --max_new_tokens")
         policies.append(policy)
     scorers = {
-        name: RewardScorer.load(path, devices.reward, reward_dtype, longest, options.batch_size, truncate_prompt)
+        name: RewardScorer.load(path, devices.reward, reward_dtype, longest, options.batch_size, TLDR.cut)
         for name, path in judges.items()
         if path is not None
     }

@@ -17,7 +17,7 @@ from reward_model.reward import ReferenceReward, make_reward
 from reward_model.reward_options import RewardOptions, reward_folders, same_model
 from reward_model.verdict import read_verdict
 from tasks.run_folder import MAKERS, RunFolder
-from tasks.text import response_text, truncate_prompt
+from tasks.text import TLDR
 from trlx.utils.errors import UserError
 
 GATE = "`python -m reward_model.gate --reward_model {}` with the same --root gives one"
@@ -83,4 +83,4 @@ def policy_reward(options: RewardOptions, folders: Sequence[str], max_length: in
     """
     device = reward_device(options.reward_device)
     dtype = choose_dtype(options.reward_dtype, torch.device(device))
-    return make_reward(options, folders, device, dtype, max_length, response_text, truncate_prompt)
+    return make_reward(options, folders, device, dtype, max_length, TLDR.response, TLDR.cut)

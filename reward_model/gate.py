@@ -36,7 +36,7 @@ from tasks.reading.rows import OnBadRows
 from tasks.records import Pair
 from tasks.registry import get_task
 from tasks.run_folder import DEFAULT_ROOT, REPO, RunFolder, fill_places
-from tasks.text import response_text, split_prompt, title_of, truncate_prompt
+from tasks.text import TLDR, split_prompt, title_of
 from trlx.utils.cli import parse_config
 from trlx.utils.errors import UserError, run_main
 from trlx.utils.files import write_json
@@ -134,7 +134,7 @@ def judge_model(options: GateOptions) -> Judged:
         "cuda" if torch.cuda.is_available() else "cpu",
         max_length=options.max_length,
         batch_size=options.batch_size,
-        cut_prompt=truncate_prompt,
+        cut_prompt=TLDR.cut,
     )
     chosen = scores_of(scorer, [(pair.prompt, pair.chosen) for pair in pairs])
     rejected = scores_of(scorer, [(pair.prompt, pair.rejected) for pair in pairs])
@@ -185,7 +185,7 @@ def _shown(run: RunFolder, source: str) -> str:
 
 def scores_of(scorer: RewardScorer, texts: Sequence[Text]) -> list[float]:
     """Scores of (prompt, clean summary), in this process."""
-    return scorer.score([prompt for prompt, _ in texts], [response_text(summary) for _, summary in texts])
+    return scorer.score([prompt for prompt, _ in texts], [TLDR.response(summary) for _, summary in texts])
 
 
 def stress_outcomes(

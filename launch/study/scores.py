@@ -25,7 +25,7 @@ from reward_model.scorer import RewardScorer
 from tasks.encoding import cut_prompts
 from tasks.records import Post
 from tasks.registry import get_task
-from tasks.text import response_text, truncate_prompt
+from tasks.text import TLDR
 from trlx.generation.sampling import generate_texts
 from trlx.models.loading import load_policy_tokenizer
 
@@ -64,14 +64,14 @@ class Bench:
     @cached_property
     def scorers(self) -> dict[str, RewardScorer]:
         return {
-            name: RewardScorer.load(folder, CPU, torch.float32, MAX_LENGTH, 2 * BATCH, truncate_prompt)
+            name: RewardScorer.load(folder, CPU, torch.float32, MAX_LENGTH, 2 * BATCH, TLDR.cut)
             for name, folder in self.reward_models.items()
         }
 
     @cached_property
     def references(self) -> dict[str, list[float]]:
         """Scores of the reference summaries by each reward model."""
-        return {name: self._score(name, [response_text(post.summary) for post in self.posts]) for name in self.scorers}
+        return {name: self._score(name, [TLDR.response(post.summary) for post in self.posts]) for name in self.scorers}
 
     def facts(self, policies: Sequence[Path]) -> dict[str, Any]:
         """What the scores of these policies depend on, JSON-able: models, posts, and how texts are made."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from tasks.reading.rows import SKIP, BadRow, OnBadRows, Skipped, choose_on_bad
 from tasks.records import Post
-from tasks.text import PROMPT_END, clean_prompt, split_prompt, truncate_prompt
+from tasks.text import PROMPT_END, TLDR, clean_prompt, split_prompt
 from trlx.pipeline.batch_tokenizer import BatchTokenizer, Tokens, in_threads
 from trlx.pipeline.quick_cut import quick_cut
 from trlx.utils import logging
@@ -98,7 +98,7 @@ def _tokens(
 
 def _shorter(prompt: str, tokens: Tokens, room: int, tokenizer: BatchTokenizer) -> Fitted | UserError:
     try:
-        return Fitted(*quick_cut(truncate_prompt, tokenizer, prompt, tokens, room, len(split_prompt(prompt)[2])))
+        return Fitted(*quick_cut(TLDR.cut, tokenizer, prompt, tokens, room, len(split_prompt(prompt)[2])))
     except UserError as error:
         return error
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from tasks.encoding.cutting import fit, named
 from tasks.records import Post
-from tasks.text import encode_sample, response_text
+from tasks.text import TLDR
 from trlx.pipeline.batch_tokenizer import BatchTokenizer, in_threads
 from trlx.pipeline.token_store import TokenBlock
 from trlx.utils.errors import UserError
@@ -49,7 +49,7 @@ def encode_posts(
 
 def _encode(posts: list[Post], tokenizer: BatchTokenizer, max_length: int) -> EncodedPosts:
     end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
-    responses = [t.ids + end for t in tokenizer.encode([response_text(post.summary) for post in posts])]
+    responses = [t.ids + end for t in tokenizer.encode([TLDR.response(post.summary) for post in posts])]
     rooms = [max_length - len(ids) for ids in responses]
     has_room = [number for number, room in enumerate(rooms) if room > 0]
     fitted = fit([posts[number].prompt for number in has_room], [rooms[number] for number in has_room], tokenizer)
@@ -67,7 +67,7 @@ def _encode(posts: list[Post], tokenizer: BatchTokenizer, max_length: int) -> En
 def _too_long(post: Post, tokenizer: BatchTokenizer, max_length: int) -> UserError:
     """What `encode_sample` says of a summary that leaves no room."""
     try:
-        encode_sample(tokenizer, post.prompt, post.summary, max_length)
+        TLDR.encode(tokenizer, post.prompt, post.summary, max_length)
     except UserError as error:
         return error
     raise AssertionError(f"{post.where}: fits after all")

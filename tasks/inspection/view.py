@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tasks.records import Pair, Post
-from tasks.text import END_OF_TEXT, encode_sample, response_text, token_ids, truncate_prompt
+from tasks.form import END_OF_TEXT, token_ids
+from tasks.text import TLDR
 from trlx.utils.errors import UserError
 from trlx.utils.terminal import inert
 
@@ -37,14 +38,14 @@ def view(tokenizer: Any, record: Record, max_length: int) -> View:
     Raises: UserError when prompt and response cannot fit into `max_length` tokens.
     """
     if isinstance(record, Post):
-        sample = encode_sample(tokenizer, record.prompt, record.summary, max_length)
+        sample = TLDR.encode(tokenizer, record.prompt, record.summary, max_length)
         return View(sample.prompt_ids, (sample.response_ids,))
     end = [int(tokenizer.eos_token_id)]
-    sides = tuple([*token_ids(tokenizer, response_text(side)), *end] for side in responses_of(record))
+    sides = tuple([*token_ids(tokenizer, TLDR.response(side)), *end] for side in responses_of(record))
     room = max_length - max(map(len, sides))
     if room <= 0:
         raise UserError(f"{record.where}: a summary leaves no room for the prompt in {max_length} tokens")
-    return View(token_ids(tokenizer, truncate_prompt(record.prompt, tokenizer, room)), sides)
+    return View(token_ids(tokenizer, TLDR.cut(record.prompt, tokenizer, room)), sides)
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Example:
 
 def example(tokenizer: Any | None, split: str, record: Record, max_length: int) -> Example:
     """The sample as decoded from its ids, special tokens visible; from its texts without a tokenizer."""
-    texts = tuple(response_text(side) + END_OF_TEXT for side in responses_of(record))
+    texts = tuple(TLDR.response(side) + END_OF_TEXT for side in responses_of(record))
     if tokenizer is None:
         return Example(split, record.where, record.prompt, texts)
     try:

@@ -19,7 +19,7 @@ from tasks.reading.posts import parts_of_prompt
 from tasks.reading.rows import BadRow, RawRow, Row
 from tasks.reading.texts import PairText, others, whole
 from tasks.records import Pair
-from tasks.text import format_article, format_post, response_text, split_prompt
+from tasks.text import TLDR, format_article, format_post, split_prompt
 
 _SIDES = ("chosen", "rejected")
 _INFO = ("id", "post", "title", "subreddit", "site", "article")
@@ -97,7 +97,7 @@ def write_comparison(pair: Pair) -> Row:
     about = {name: extra.pop(name, None) for name in ("title", "subreddit", "site")}
     info |= {"id": extra.pop("post_id", pair.id), **_parts(pair, about)}
     summaries: list[dict[str, Any]] = [
-        {"text": response_text(text), **{name: extra.pop(f"{name}_{side}", None) for name in ("policy", "note")}}
+        {"text": TLDR.response(text), **{name: extra.pop(f"{name}_{side}", None) for name in ("policy", "note")}}
         for side, text in zip(_SIDES, (pair.chosen, pair.rejected), strict=True)
     ]
     row = {"id": pair.id, "info": info, "summaries": summaries, "choice": 0}

@@ -11,7 +11,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, GPTN
 
 from reward_model.model import freeze_bottom, init_head, load_reward_model, new_reward_model, new_reward_tokenizer
 from reward_model.scorer import RewardScorer
-from tasks.text import truncate_prompt
+from tasks.text import TLDR
 from trlx.utils.errors import UserError
 
 OFFSET = 0.75
@@ -93,9 +93,9 @@ def test_no_text_and_uneven_lists(saved: Path) -> None:
 def test_a_long_prompt_is_cut_and_the_response_is_not(saved: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(saved)
     long = PROMPT.replace("lost the keys", "lost the keys " * 30)
-    scorer = RewardScorer.load(saved, max_length=80, batch_size=4, cut_prompt=truncate_prompt)
+    scorer = RewardScorer.load(saved, max_length=80, batch_size=4, cut_prompt=TLDR.cut)
     room = 80 - len(tokenizer(RESPONSES[0])["input_ids"]) - 1
-    text = truncate_prompt(long, tokenizer, room) + RESPONSES[0] + "<|endoftext|>"
+    text = TLDR.cut(long, tokenizer, room) + RESPONSES[0] + "<|endoftext|>"
     assert scorer.score([long], RESPONSES[:1])[0] + OFFSET == pytest.approx(stock_scores(saved, [text])[0], abs=1e-5)
 
 

@@ -11,7 +11,7 @@ from tiny_stage import tiny_tokenizer
 
 from sft.posts import encode_posts
 from tasks.records import Post
-from tasks.text import encode_sample
+from tasks.text import TLDR
 from trlx.utils.errors import UserError
 
 POSTS = [
@@ -33,7 +33,7 @@ def unread() -> Iterator[Post]:
 
 def test_rows_are_samples_in_order(tokenizer: Any) -> None:
     rows, left_out = encode_posts(POSTS, tokenizer, 64)
-    samples = [encode_sample(tokenizer, post.prompt, post.summary, 64) for post in (POSTS[0], POSTS[2])]
+    samples = [TLDR.encode(tokenizer, post.prompt, post.summary, 64) for post in (POSTS[0], POSTS[2])]
     assert left_out == 1
     assert [rows[index] for index in range(len(rows))] == [
         {"prompt_ids": sample.prompt_ids, "response_ids": sample.response_ids, "row": row}

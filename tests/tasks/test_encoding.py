@@ -18,7 +18,8 @@ from tasks.encoding import cut_prompts, cutting, encode_posts
 from tasks.reading.files import iter_file
 from tasks.reading.rows import BadRow
 from tasks.records import Post
-from tasks.text import clean_summary, encode_sample, format_post, token_ids, truncate_prompt
+from tasks.form import token_ids
+from tasks.text import TLDR, clean_summary, format_post
 from trlx.pipeline import quick_cut
 from trlx.pipeline.batch_tokenizer import BatchTokenizer, rust_core
 from trlx.utils.errors import UserError
@@ -91,7 +92,7 @@ def one_by_one(posts: list[Post], tokenizer: Any, max_length: int) -> tuple[list
     samples, left_out = [], []
     for post in posts:
         try:
-            sample = encode_sample(tokenizer, post.prompt, post.summary, max_length)
+            sample = TLDR.encode(tokenizer, post.prompt, post.summary, max_length)
             samples.append([sample.prompt_ids, sample.response_ids])
         except UserError as error:
             left_out.append(f"{post.where}: {error}")
@@ -126,7 +127,7 @@ def test_cuts_are_those_of_one_prompt_at_a_time(name: str, drawn: list[tuple[str
     wanted, too_long = [], []
     for post in posts:
         try:
-            wanted.append(dataclasses.replace(post, prompt=truncate_prompt(post.prompt, tokenizer, max_tokens)))
+            wanted.append(dataclasses.replace(post, prompt=TLDR.cut(post.prompt, tokenizer, max_tokens)))
         except UserError:
             too_long.append(post)
     cut = cut_prompts(posts, tokenizer, max_tokens, bad_rows="skip")
@@ -159,7 +160,7 @@ def test_a_cut_takes_few_tokenisations(monkeypatch: pytest.MonkeyPatch) -> None:
     room = len(token_ids(TOKENIZERS["bytewise"], prompt)) // 4
     (fitted,) = cutting.fit([prompt], [room], tokenizer)
     assert isinstance(fitted, cutting.Fitted)
-    assert fitted.text == truncate_prompt(prompt, TOKENIZERS["bytewise"], room)
+    assert fitted.text == TLDR.cut(prompt, TOKENIZERS["bytewise"], room)
     assert len(counted) <= 3
 
 
@@ -174,7 +175,7 @@ def test_estimates_that_are_far_off_do_no_harm(error: int, monkeypatch: pytest.M
     monkeypatch.setattr(quick_cut._Estimate, "_before", wrong)
     prompt = format_post("pets", "My cat", "the cat\nwas\nin\nthe garden\nagain\nafter\na week\n" * 3)
     (post,) = cut_prompts([Post("1", prompt, "s")], TOKENIZERS["bytewise"], 45)
-    assert post.prompt == truncate_prompt(prompt, TOKENIZERS["bytewise"], 45) != prompt
+    assert post.prompt == TLDR.cut(prompt, TOKENIZERS["bytewise"], 45) != prompt
 
 
 def test_tokenizers_written_in_python() -> None:

@@ -6,17 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.text import (
-    clean_prompt,
-    clean_summary,
-    encode_sample,
-    format_article,
-    format_post,
-    response_text,
-    split_prompt,
-    token_ids,
-    truncate_prompt,
-)
+from tasks.form import token_ids
+from tasks.text import TLDR, clean_prompt, clean_summary, format_article, format_post, split_prompt
 from trlx.utils.errors import UserError
 
 PROMPT = "SUBREDDIT: r/pets\nTITLE: My cat\nPOST: My sister lost the cat.\nIt was in the garden.\nTL;DR:"
@@ -77,21 +68,21 @@ def test_split_prompt() -> None:
 
 def test_truncation_drops_last_lines_first(tokenizer: Any) -> None:
     whole = len(token_ids(tokenizer, PROMPT))
-    assert truncate_prompt(PROMPT, tokenizer, whole) == PROMPT
-    short = truncate_prompt(PROMPT, tokenizer, whole - 1)
+    assert TLDR.cut(PROMPT, tokenizer, whole) == PROMPT
+    short = TLDR.cut(PROMPT, tokenizer, whole - 1)
     assert short == "SUBREDDIT: r/pets\nTITLE: My cat\nPOST: My sister lost the cat.\nTL;DR:"
 
 
 def test_truncation_inside_the_first_line_goes_token_by_token(tokenizer: Any) -> None:
     one_line = PROMPT.replace("\nIt", " It")
-    fewer = truncate_prompt(one_line, tokenizer, len(token_ids(tokenizer, one_line)) - 1)
+    fewer = TLDR.cut(one_line, tokenizer, len(token_ids(tokenizer, one_line)) - 1)
     assert fewer.startswith("SUBREDDIT: r/pets\nTITLE: My cat\nPOST: My sister lost the cat. It was in the garden")
     assert fewer.endswith("garden\nTL;DR:")  # the final "." was one token, and it was enough
 
 
 def test_truncation_refuses_when_the_header_does_not_fit(tokenizer: Any) -> None:
     with pytest.raises(UserError, match="more than 5 tokens for subreddit, title"):
-        truncate_prompt(PROMPT, tokenizer, 5)
+        TLDR.cut(PROMPT, tokenizer, 5)
 
 
 @settings(max_examples=60, deadline=None)
@@ -101,7 +92,7 @@ def test_truncation_keeps_its_promises(tokenizer: Any, body: str, room: int) -> 
     header, _, end = split_prompt(format_post("pets", "My cat", ""))
     if len(token_ids(tokenizer, header + end)) > room:
         return
-    cut = truncate_prompt(prompt, tokenizer, room)
+    cut = TLDR.cut(prompt, tokenizer, room)
     assert len(token_ids(tokenizer, cut)) <= room
     assert cut.startswith(header) and cut.endswith("TL;DR:")
     assert split_prompt(prompt)[1].startswith(split_prompt(cut)[1])
@@ -109,20 +100,20 @@ def test_truncation_keeps_its_promises(tokenizer: Any, body: str, room: int) -> 
 
 
 def test_encode_sample_tokenises_apart_and_ends_with_eos(tokenizer: Any) -> None:
-    sample = encode_sample(tokenizer, PROMPT, "The cat is back.", 500)
+    sample = TLDR.encode(tokenizer, PROMPT, "The cat is back.", 500)
     assert sample.prompt_ids == token_ids(tokenizer, PROMPT)
     assert sample.response_ids == [*token_ids(tokenizer, " The cat is back."), tokenizer.eos_token_id]
-    assert response_text("The cat") == " The cat"
+    assert TLDR.response("The cat") == " The cat"
 
 
 def test_encode_sample_cuts_the_prompt_never_the_summary(tokenizer: Any) -> None:
-    whole = encode_sample(tokenizer, PROMPT, "The cat is back.", 500)
+    whole = TLDR.encode(tokenizer, PROMPT, "The cat is back.", 500)
     limit = len(whole.prompt_ids) + len(whole.response_ids) - 3
-    cut = encode_sample(tokenizer, PROMPT, "The cat is back.", limit)
+    cut = TLDR.encode(tokenizer, PROMPT, "The cat is back.", limit)
     assert cut.response_ids == whole.response_ids
     assert len(cut.prompt_ids) + len(cut.response_ids) <= limit
     with pytest.raises(UserError, match="leaves no room"):
-        encode_sample(tokenizer, PROMPT, "The cat is back.", len(whole.response_ids))
+        TLDR.encode(tokenizer, PROMPT, "The cat is back.", len(whole.response_ids))
 
 
 def test_an_empty_subreddit_or_title_has_no_line() -> None:
@@ -140,7 +131,7 @@ def test_articles_and_blank_lines_between_the_parts() -> None:
 def test_a_cut_article_keeps_its_ends(tokenizer: Any) -> None:
     article = format_article("The cat in the garden.\n\nMy sister found it again and again.")
     room = len(tokenizer(article)["input_ids"]) - 1
-    assert truncate_prompt(article, tokenizer, room) == "Article:\n\nThe cat in the garden.\n\nTL;DR:"
+    assert TLDR.cut(article, tokenizer, room) == "Article:\n\nThe cat in the garden.\n\nTL;DR:"
 
 
 def test_a_stray_end_of_text_in_a_prompt_goes() -> None:
@@ -155,4 +146,4 @@ def test_a_line_is_cut_by_characters_where_a_tokenizer_tells_no_offsets() -> Non
             return {"input_ids": list(text.encode())}
 
     prompt = format_post("", "", "one line of text")
-    assert truncate_prompt(prompt, Bytes(), len(prompt) - 3) == format_post("", "", "one line of t")
+    assert TLDR.cut(prompt, Bytes(), len(prompt) - 3) == format_post("", "", "one line of t")

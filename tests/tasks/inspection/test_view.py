@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from reward_model.encoding import encode_pair
 from tasks.inspection.view import example, view, visible
 from tasks.records import Pair, Post
-from tasks.text import encode_sample, response_text, truncate_prompt
+from tasks.text import TLDR
 from trlx.utils.errors import UserError
 
 BODY = "My sister lost the cat.\nShe found it in the garden.\nThe cat was lost again.\nMy sister found it again."
@@ -21,7 +21,7 @@ BODY = "My sister lost the cat.\nShe found it in the garden.\nThe cat was lost a
 def test_posts_are_what_sft_trains_on(make_post: Callable[..., Post], tokenizer: Any) -> None:
     post = make_post(BODY, "My cat was lost")
     for max_length in (200, 60, 45):
-        sample = encode_sample(tokenizer, post.prompt, post.summary, max_length)
+        sample = TLDR.encode(tokenizer, post.prompt, post.summary, max_length)
         seen = view(tokenizer, post, max_length)
         assert (seen.prompt_ids, seen.responses) == (sample.prompt_ids, (sample.response_ids,))
     assert len(view(tokenizer, post, 45).prompt_ids) < len(view(tokenizer, post, 200).prompt_ids)
@@ -43,7 +43,7 @@ def test_pairs_are_what_the_reward_model_reads(
     except UserError:
         return
     sides = encode_pair(
-        tokenizer, pair.prompt, response_text(chosen), response_text(rejected), max_length, truncate_prompt
+        tokenizer, pair.prompt, TLDR.response(chosen), TLDR.response(rejected), max_length, TLDR.cut
     )
     assert tuple(seen.prompt_ids + response for response in seen.responses) == sides
 
