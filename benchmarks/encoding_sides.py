@@ -23,7 +23,7 @@ from tasks.chosen import Chosen
 from tasks.encoding.samples import PARTS
 from tasks.form import token_ids
 from tasks.text import TLDR
-from tasks.tldr import iter_posts
+from tasks.tldr import TASK
 from trlx.pipeline.token_store import TokenStore
 from trlx.utils.errors import UserError
 from trlx.utils.pretrained import load_tokenizer
@@ -77,7 +77,7 @@ def run(work: Work) -> Took:
 def engine(work: Work, tokenizer: Any) -> Callable[[str], Column]:
     """As the SFT stage does it: one process, a thread a core."""
     facts = Chosen("tldr", work.posts, None).facts
-    posts = iter_posts(work.posts, None)
+    posts = TASK.iter_posts(work.posts, None)
     rows, _ = encode_posts(posts, tokenizer, work.max_length, cache=Path(work.cache), made_from=facts)
     store = cast(TokenStore, rows.items)
     assert store[len(store) - 1]

@@ -30,7 +30,7 @@ from benchmarks.encoding_sides import Took, Work, run
 from benchmarks.report import machine
 from tasks.scratch_model import train_tokenizer
 from tasks.text import format_post
-from tasks.tldr import iter_posts
+from tasks.tldr import TASK
 from trlx.pipeline.batch_tokenizer import cores
 from trlx.utils.cli import parse_config
 from trlx.utils.errors import fail
@@ -123,7 +123,7 @@ def invented(number: int, seed: int) -> Iterator[dict[str, str]]:
 
 def real(data: str, number: int) -> Iterator[dict[str, str]]:
     """Posts of a file over and over, under new ids."""
-    once = [(post.prompt, post.summary) for post in iter_posts(data, None)]
+    once = [(post.prompt, post.summary) for post in TASK.iter_posts(data, None)]
     for index in range(number):
         prompt, summary = once[index % len(once)]
         yield {"id": str(index), "prompt": prompt, "label": summary}

@@ -24,7 +24,7 @@ from evaluation.samples import SampleRow
 from evaluation.summaries import Summaries
 from reward_model.scorer import RewardScorer
 from tasks.records import Post
-from tasks.registry import Task
+from tasks.task import Task
 from tasks.text import TLDR, split_prompt, title_of
 from trlx.utils.errors import UserError
 

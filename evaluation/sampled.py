@@ -26,7 +26,7 @@ from evaluation.progress import Progress, digest
 from evaluation.rouge_scores import rouge_average, rouge_f1
 from reward_model.scorer import RewardScorer
 from tasks.records import Post
-from tasks.registry import Task
+from tasks.task import Task
 from trlx.functional.kl import k1, k3
 from trlx.generation.sampling import generate_texts
 

@@ -21,7 +21,8 @@ from reward_model.provenance import shared_posts
 from reward_model.reward import ReferenceReward
 from reward_model.reward_options import RewardOptions, same_model
 from tasks.records import Post
-from tasks.registry import Task, get_task
+from tasks.registry import get_task
+from tasks.task import Task
 from tasks.run_folder import MAKERS, RunFolder
 from trlx.data.configs import TrainConfig, TRLConfig
 from trlx.trainer.heldout import require_unseen

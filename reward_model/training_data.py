@@ -20,7 +20,7 @@ from tasks.reading.rows import OnBadRows, Skipped
 from tasks.records import Pair, PairCounts
 from tasks.registry import get_task
 from tasks.text import TLDR
-from tasks.tldr import say_skipped
+from tasks.task import say_skipped
 from trlx.utils.errors import UserError
 
 

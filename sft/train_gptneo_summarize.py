@@ -39,7 +39,7 @@ from tasks.encoding import cut_prompts
 from tasks.reading.rows import OnBadRows, Skipped
 from tasks.records import Post
 from tasks.run_folder import default_under, fill_places
-from tasks.tldr import say_skipped
+from tasks.task import say_skipped
 from trlx.pipeline.token_store import TokenStore
 from trlx.utils.cli import parse_config
 from trlx.utils.distributed import is_main_rank

@@ -20,7 +20,7 @@ class Chosen:
     """The rows of one split.
 
     Args:
-        task: reads them. source, split, limit, columns: as of `tasks.tldr.iter_posts`.
+        task: reads them. source, split, limit, columns: as of `tasks.task.Task.iter_posts`.
         bad_rows: what becomes of rows that cannot be used.
     """
 
@@ -32,11 +32,11 @@ class Chosen:
     bad_rows: OnBadRows = "stop"
 
     def posts(self, skipped: Skipped) -> Iterator[Post]:
-        """The posts; what is left out is told to `skipped`. Raises: UserError as `tasks.tldr.iter_posts`."""
+        """The posts; what is left out is told to `skipped`. Raises: UserError as `tasks.task.Task.iter_posts`."""
         return get_task(self.task).iter_posts(self.source, self.split, **self._how(skipped))
 
     def pairs(self, skipped: Skipped, counts: PairCounts) -> Iterator[Pair]:
-        """The pairs; what is left out is told to `skipped`, and counted. Raises: as `tasks.tldr.iter_pairs`."""
+        """The pairs; what is left out is told to `skipped`, and counted. Raises: as `tasks.task.Task.iter_pairs`."""
         return get_task(self.task).iter_pairs(self.source, self.split, counts=counts, **self._how(skipped))
 
     def _how(self, skipped: Skipped) -> dict[str, Any]:

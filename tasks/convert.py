@@ -30,7 +30,7 @@ from tasks.reading.rows import BadRow, BadRows, OnBadRows, RawRow, Skipped, stop
 from tasks.reading.sources import open_source, splits_of
 from tasks.reading.splits import stem
 from tasks.records import Pair, PairCounts, Post
-from tasks.tldr import iter_pairs, iter_posts
+from tasks.tldr import TASK
 from tasks.writing import ENDINGS, output_format, write_rows
 from trlx.utils.cli import parse_config
 from trlx.utils.errors import UserError
@@ -215,9 +215,9 @@ def _rows(options: ConvertOptions, form: Format, split: str | None, outcome: Out
     counts = PairCounts()
     records: Iterable[Post | Pair]
     if form.kind == "posts":
-        records = iter_posts(options.data, split, **about)
+        records = TASK.iter_posts(options.data, split, **about)
     else:
-        records = iter_pairs(options.data, split, counts=counts, **about)
+        records = TASK.iter_pairs(options.data, split, counts=counts, **about)
     bar = tqdm(records, desc=f"convert: {split or 'rows'}", unit=f" {form.kind}", leave=False, disable=None)
     row = None
     for row in _written(bar, form, on_bad):

@@ -29,7 +29,7 @@ from tasks.miniature_text import (
 )
 from tasks.records import Post
 from tasks.scratch_model import refuse_existing
-from tasks.tldr import load_posts
+from tasks.tldr import TASK
 from trlx.utils.errors import UserError
 
 MARGIN = 0.12  # smallest difference in gold between the two summaries of a pair
@@ -177,8 +177,8 @@ def write_pairs(options: PairsOptions) -> None:
         raise UserError(f"no SFT model in {sft}: run SFT first, or name its folder with --sft")
     for split in SPLITS:
         refuse_existing(comparisons_file(data, split), options.overwrite)
-    posts = load_posts(str(data / "rm_posts.jsonl"), "rm_posts")
-    second = load_posts(str(data / "second_posts.jsonl"), "second_posts")
+    posts = TASK.load_posts(str(data / "rm_posts.jsonl"), "rm_posts")
+    second = TASK.load_posts(str(data / "second_posts.jsonl"), "second_posts")
     held_out = options.valid1 + options.test
     if len(posts) <= held_out:
         raise UserError(

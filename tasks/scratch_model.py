@@ -19,7 +19,7 @@ from transformers import GPTNeoConfig, GPTNeoForCausalLM, PreTrainedTokenizerFas
 
 from tasks.form import END_OF_TEXT
 from tasks.text import TLDR
-from tasks.tldr import load_posts
+from tasks.tldr import TASK
 from trlx.utils.cli import parse_config
 from trlx.utils.disk import require_writable
 from trlx.utils.errors import UserError, run_main
@@ -153,7 +153,7 @@ def main() -> None:
     require_ranges(options, RANGES)
     require_writable(Path(options.out).parent, "--out")
     refuse_existing(Path(options.out), options.overwrite)
-    posts = load_posts(options.data, options.split, limit=options.limit)
+    posts = TASK.load_posts(options.data, options.split, limit=options.limit)
     texts = [post.prompt + TLDR.response(post.summary) for post in posts]
     save_base(options.out, texts, options, options.seed)
     print(f"tokenizer and random GPT-Neo written to {options.out}")

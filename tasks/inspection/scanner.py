@@ -17,7 +17,7 @@ from tasks.reading.formats import Format, Kind, kinds_of, recognise
 from tasks.reading.rows import BadRow, RawRow, Skipped
 from tasks.reading.sources import open_source
 from tasks.records import PairCounts
-from tasks.registry import Task
+from tasks.task import Task
 
 T = TypeVar("T")
 

@@ -17,7 +17,7 @@ from reward_model.scorer import RewardScorer
 from reward_model.train_reward_model_gptneo import RewardOptions, main
 from reward_model.verdict import read_gate, read_verdict
 from tasks.text import TLDR
-from tasks.tldr import load_pairs, load_posts
+from tasks.tldr import TASK
 from trlx.utils.errors import UserError
 from trlx.utils.metrics import read_metrics
 
@@ -52,10 +52,10 @@ def test_a_run_learns_and_what_it_reports_is_what_is_on_disk(root: Path) -> None
     assert results["test"]["accuracy"] == 1.0
     assert results["test"]["accuracy_noise_free"] == pytest.approx(7 / 8)
     scorer = RewardScorer.load(out, max_length=128, batch_size=4, cut_prompt=TLDR.cut)
-    posts = load_posts(str(root / "data" / "sft"), "valid")
+    posts = TASK.load_posts(str(root / "data" / "sft"), "valid")
     references = scorer.score([post.prompt for post in posts], [" " + post.summary for post in posts])
     assert sum(references) / len(references) == pytest.approx(0.0, abs=1e-5)  # the offset took their mean off
-    test, _ = load_pairs(str(root / "data" / "comparisons"), "test")
+    test, _ = TASK.load_pairs(str(root / "data" / "comparisons"), "test")
     better = scorer.score([p.prompt for p in test], [" " + p.chosen for p in test])
     worse = scorer.score([p.prompt for p in test], [" " + p.rejected for p in test])
     assert all(b > w for b, w in zip(better, worse, strict=True))

@@ -14,7 +14,7 @@ import pytest
 
 from tasks.convert import ConvertOptions, convert, main
 from tasks.reading.formats import FORMATS, Kind
-from tasks.tldr import iter_pairs, load_pairs, load_posts
+from tasks.tldr import TASK
 from trlx.utils.errors import UserError
 
 REPOSITORY = Path(__file__).parents[2]
@@ -50,13 +50,13 @@ def test_a_folder_of_splits(tmp_path: Path) -> None:
             "label": "Soup is too salty and guests come in an hour, what can I do?",
         }
     ]
-    assert load_posts(str(tmp_path / "out"), "train") == load_posts(POSTS, "train")
+    assert TASK.load_posts(str(tmp_path / "out"), "train") == TASK.load_posts(POSTS, "train")
 
 
 def test_splits_told_by_a_column(tmp_path: Path) -> None:
     assert run(COMPARISONS, "pairs", tmp_path / "out", files=".parquet") == "5 written (train 2, valid1 3)"
     for split in ("train", "valid1"):
-        assert load_pairs(str(tmp_path / "out"), split) == load_pairs(COMPARISONS, split)
+        assert TASK.load_pairs(str(tmp_path / "out"), split) == TASK.load_pairs(COMPARISONS, split)
     assert run(COMPARISONS, "pairs", tmp_path / "x.csv", split="valid1") == "3 written"
     assert run(COMPARISONS, "pairs", tmp_path / "all.jsonl", columns={"split": ""}) == "5 written"
     found = [row["split"] for row in lines(tmp_path / "all.jsonl")]
@@ -68,9 +68,9 @@ def test_splits_told_by_a_column(tmp_path: Path) -> None:
 def test_every_format_to_every_other_and_back(tmp_path: Path, kind: str, what: Kind, source: str) -> None:
     def records(data: Any) -> list[tuple[Any, ...]]:
         if what == "posts":
-            return [(post.id, post.prompt, post.summary, post.extra) for post in load_posts(str(data), "train")]
+            return [(post.id, post.prompt, post.summary, post.extra) for post in TASK.load_posts(str(data), "train")]
         kept = ("batch", "confidence", "worker", "policy_chosen", "note_rejected", "split")
-        pairs = load_pairs(str(data), "train")[0]
+        pairs = TASK.load_pairs(str(data), "train")[0]
         return [
             (pair.id, pair.prompt, pair.chosen, pair.rejected, {name: pair.extra.get(name) for name in kept})
             for pair in pairs
@@ -110,8 +110,8 @@ def test_real_data_survive(tmp_path: Path, shared: Callable[[str], Path]) -> Non
     run(source, "openai-comparisons", tmp_path / "a")
     run(tmp_path / "a", "trl-chat-pairs", tmp_path / "b", files=".parquet")
     for split in ("train", "valid1", "valid2", "test"):
-        before = [(pair.prompt.split(), pair.chosen, pair.rejected) for pair in iter_pairs(source, split)]
-        after = [(pair.prompt.split(), pair.chosen, pair.rejected) for pair in iter_pairs(str(tmp_path / "b"), split)]
+        before = [(pair.prompt.split(), pair.chosen, pair.rejected) for pair in TASK.iter_pairs(source, split)]
+        after = [(pair.prompt.split(), pair.chosen, pair.rejected) for pair in TASK.iter_pairs(str(tmp_path / "b"), split)]
         assert before == after and before
 
 
@@ -226,7 +226,7 @@ def test_a_split_is_added_to_a_folder(tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert run(POSTS, "carperai-posts", out, split="valid") == "1 written"
     assert run(POSTS, "carperai-posts", out, split="train") == "2 written; kept beside: valid.jsonl"
-    assert load_posts(str(out), "train") == load_posts(POSTS, "train")
+    assert TASK.load_posts(str(out), "train") == TASK.load_posts(POSTS, "train")
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 

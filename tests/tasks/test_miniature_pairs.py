@@ -10,7 +10,7 @@ from tasks.gold import gold_score
 from tasks.miniature import ModelSize, PostsOptions, make_splits, write_posts
 from tasks.miniature_pairs import MARGIN, PairsOptions, candidates, make_pairs, write_pairs
 from tasks.records import Post
-from tasks.tldr import load_pairs
+from tasks.tldr import TASK
 from trlx.utils.errors import UserError
 
 
@@ -64,7 +64,7 @@ def test_the_command_samples_a_model_and_holds_posts_apart(tmp_path: Path) -> No
     write_pairs(options)
     prompts = {}
     for split, posts in (("train", 10), ("valid1", 5), ("test", 5), ("second", 6)):
-        pairs, counts = load_pairs(str(tmp_path / "run" / "data" / "comparisons"), split)
+        pairs, counts = TASK.load_pairs(str(tmp_path / "run" / "data" / "comparisons"), split)
         assert 2 * posts <= counts.total <= 3 * posts
         prompts[split] = {pair.prompt for pair in pairs}
         assert split != "test" or all(pair.extra["gold_prefers_chosen"] for pair in pairs)
