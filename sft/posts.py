@@ -12,6 +12,7 @@ import tasks
 from launch.stage_trainer import Rows
 from tasks.encoding.samples import PARTS
 from tasks.encoding.samples import encode_posts as in_batches
+from tasks.form import TextForm
 from tasks.records import Post
 from trlx.pipeline.batch_tokenizer import BatchTokenizer
 from trlx.pipeline.token_cache import all_facts, cached, code_hash
@@ -24,6 +25,7 @@ LEFT_OUT = "left_out"
 
 def encode_posts(
     posts: Iterable[Post],
+    form: TextForm,
     tokenizer: Any,
     max_length: int,
     *,
@@ -35,7 +37,7 @@ def encode_posts(
 
     Args:
         posts: with reference summaries; not read when the cache has them.
-        tokenizer: of the model to train.
+        form: of their texts. tokenizer: of the model to train.
         max_length: prompt + summary + EOS in tokens; prompts are cut to fit, summaries never.
         cache: folder of encoded data; None encodes anew.
         made_from: what the posts depend on, as JSON values; None is not cached.
@@ -50,7 +52,7 @@ def encode_posts(
     def fill(writer: TokenWriter) -> None:
         left_out, why = 0, "there are none"
         shown = tqdm(posts, desc="encoding", leave=False, delay=1, disable=not is_main_rank())
-        for encoded in in_batches(shown, batched, max_length):
+        for encoded in in_batches(shown, form, batched, max_length):
             writer.append(encoded.block)
             left_out += len(encoded.left_out)
             why = (encoded.left_out or [why])[-1]

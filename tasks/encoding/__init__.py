@@ -1,4 +1,4 @@
-"""Whole data sets as token ids: what `tasks.text` does to one sample, done to many at once on every core."""
+"""Whole data sets as token ids: what `tasks.form` does to one sample, done to many at once on every core."""
 
 from tasks.encoding.cutting import cut_prompts
 from tasks.encoding.samples import EncodedPosts, encode_posts

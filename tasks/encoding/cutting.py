@@ -1,4 +1,4 @@
-"""Prompts in no more tokens than there is room for, many at once; each as `tasks.text.truncate_prompt` cuts it."""
+"""Prompts in no more tokens than there is room for, many at once; each as its form cuts it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from tasks.form import TextForm
 from tasks.reading.rows import SKIP, BadRow, OnBadRows, Skipped, choose_on_bad
 from tasks.records import Post
-from tasks.text import PROMPT_END, TLDR, clean_prompt, split_prompt
 from trlx.pipeline.batch_tokenizer import BatchTokenizer, Tokens, in_threads
 from trlx.pipeline.quick_cut import quick_cut
 from trlx.utils import logging
@@ -35,23 +35,28 @@ class Fitted:
 
 
 def cut_prompts(
-    posts: Iterable[Post], tokenizer: Any, max_tokens: int, *, bad_rows: OnBadRows = "stop", workers: int | None = None
+    posts: Iterable[Post],
+    form: TextForm,
+    tokenizer: Any,
+    max_tokens: int,
+    *,
+    bad_rows: OnBadRows = "stop", workers: int | None = None
 ) -> list[Post]:
     """The posts with prompts of at most `max_tokens` tokens; shorter ones stay as they are.
 
     Args:
-        tokenizer: transformers'. workers: threads; None for one a core.
+        form: of their texts. tokenizer: transformers'. workers: threads; None for one a core.
         bad_rows: stop at a post whose prompt has parts that must stay and are longer by themselves, or skip it and say
             so.
 
     Raises: BadRow for such a post.
     """
-    work = functools.partial(_fit_batch, tokenizer=BatchTokenizer(tokenizer), max_tokens=max_tokens)
+    work = functools.partial(_fit_batch, form=form, tokenizer=BatchTokenizer(tokenizer), max_tokens=max_tokens)
     cut, skipped = [], Skipped()
     on_bad = choose_on_bad(bad_rows, skipped)
     for post, fitted in itertools.chain.from_iterable(in_threads(work, posts, workers)):
         if isinstance(fitted, UserError):
-            on_bad(_too_long(post, max_tokens))
+            on_bad(_too_long(post, form, max_tokens))
         else:
             cut.append(post if fitted.text == post.prompt else dataclasses.replace(post, prompt=fitted.text))
     if skipped.counts:
@@ -59,22 +64,25 @@ def cut_prompts(
     return cut
 
 
-def _fit_batch(posts: list[Post], tokenizer: BatchTokenizer, max_tokens: int) -> list[tuple[Post, Fitted | UserError]]:
-    return list(zip(posts, fit([post.prompt for post in posts], [max_tokens] * len(posts), tokenizer), strict=True))
+def _fit_batch(
+    posts: list[Post], form: TextForm, tokenizer: BatchTokenizer, max_tokens: int) -> list[tuple[Post, Fitted | UserError]]:
+    return list(zip(posts, fit([post.prompt for post in posts], [max_tokens] * len(posts), form, tokenizer), strict=True))
 
 
-def _too_long(post: Post, max_tokens: int) -> BadRow:
+def _too_long(post: Post, form: TextForm, max_tokens: int) -> BadRow:
     return BadRow(
         post.where or post.id,
-        f"a prompt needs more than {max_tokens} tokens for its first lines and '{PROMPT_END}' alone",
+        f"a prompt needs more than {max_tokens} tokens for {form.stays} alone",
         f"raise the length limit, drop the row, {SKIP}",
         f"it begins {post.prompt[:60]!r}",
     )
 
 
-def fit(prompts: Sequence[str], rooms: Sequence[int], tokenizer: BatchTokenizer) -> list[Fitted | UserError]:
+def fit(
+    prompts: Sequence[str], rooms: Sequence[int], form: TextForm, tokenizer: BatchTokenizer
+) -> list[Fitted | UserError]:
     """Each prompt in at most as many tokens as it has room for, or why that cannot be."""
-    prompts = [clean_prompt(prompt) for prompt in prompts]
+    prompts = [form.clean_prompt(prompt) for prompt in prompts]
     likely = [len(prompt) > _LIKELY_CUT * room for prompt, room in zip(prompts, rooms, strict=True)]
     found = [iter(_tokens(prompts, likely, offsets, tokenizer)) for offsets in (False, True)]
     fitted: list[Fitted | UserError] = []
@@ -85,7 +93,7 @@ def fit(prompts: Sequence[str], rooms: Sequence[int], tokenizer: BatchTokenizer)
             continue
         if not offsets and tokenizer.core is not None:
             (tokens,) = tokenizer.encode([prompt], offsets=True)
-        fitted.append(_shorter(prompt, tokens, room, tokenizer))
+        fitted.append(_shorter(prompt, tokens, room, form, tokenizer))
     return fitted
 
 
@@ -96,9 +104,11 @@ def _tokens(
     return tokenizer.encode(chosen, offsets) if chosen else []
 
 
-def _shorter(prompt: str, tokens: Tokens, room: int, tokenizer: BatchTokenizer) -> Fitted | UserError:
+def _shorter(
+    prompt: str, tokens: Tokens, room: int, form: TextForm, tokenizer: BatchTokenizer
+) -> Fitted | UserError:
     try:
-        return Fitted(*quick_cut(TLDR.cut, tokenizer, prompt, tokens, room, len(split_prompt(prompt)[2])))
+        return Fitted(*quick_cut(form.cut, tokenizer, prompt, tokens, room, len(form.split_prompt(prompt)[2])))
     except UserError as error:
         return error
 

@@ -1,4 +1,4 @@
-"""Posts as training samples, many at once; each as `tasks.text.encode_sample` encodes it."""
+"""Posts as training samples, many at once; each as its form encodes it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tasks.encoding.cutting import fit, named
+from tasks.form import TextForm
 from tasks.records import Post
-from tasks.text import TLDR
 from trlx.pipeline.batch_tokenizer import BatchTokenizer, in_threads
 from trlx.pipeline.token_store import TokenBlock
 from trlx.utils.errors import UserError
@@ -30,33 +30,33 @@ class EncodedPosts:
 
 
 def encode_posts(
-    posts: Iterable[Post], tokenizer: Any, max_length: int, *, workers: int | None = None
+    posts: Iterable[Post], form: TextForm, tokenizer: Any, max_length: int, *, workers: int | None = None
 ) -> Iterator[EncodedPosts]:
     """Token ids of prompt and response (with EOS) of every post that fits into `max_length` tokens, in order.
 
     The posts are read while others are encoded, a few hundred ahead, so they may be a stream of any length.
 
     Args:
-        tokenizer: transformers', or a `BatchTokenizer`. workers: threads; None for one a core.
+        form: of their texts. tokenizer: transformers', or a `BatchTokenizer`. workers: threads; None for one a core.
 
     Raises: UserError when the tokenizer has no EOS token, and what reading the posts raises.
     """
     if tokenizer.eos_token_id is None:
         raise UserError("the tokenizer has no EOS token: set eos_token in its tokenizer_config.json")
     batched = tokenizer if isinstance(tokenizer, BatchTokenizer) else BatchTokenizer(tokenizer)
-    return in_threads(functools.partial(_encode, tokenizer=batched, max_length=max_length), posts, workers)
+    return in_threads(functools.partial(_encode, form=form, tokenizer=batched, max_length=max_length), posts, workers)
 
 
-def _encode(posts: list[Post], tokenizer: BatchTokenizer, max_length: int) -> EncodedPosts:
+def _encode(posts: list[Post], form: TextForm, tokenizer: BatchTokenizer, max_length: int) -> EncodedPosts:
     end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
-    responses = [t.ids + end for t in tokenizer.encode([TLDR.response(post.summary) for post in posts])]
+    responses = [t.ids + end for t in tokenizer.encode([form.response(post.summary) for post in posts])]
     rooms = [max_length - len(ids) for ids in responses]
     has_room = [number for number, room in enumerate(rooms) if room > 0]
-    fitted = fit([posts[number].prompt for number in has_room], [rooms[number] for number in has_room], tokenizer)
+    fitted = fit([posts[number].prompt for number in has_room], [rooms[number] for number in has_room], form, tokenizer)
     prompts = dict(zip(has_room, fitted, strict=True))
     items, left_out = [], []
     for number, (post, response) in enumerate(zip(posts, responses, strict=True)):
-        prompt = prompts.get(number) or _too_long(post, tokenizer, max_length)
+        prompt = prompts.get(number) or _too_long(post, form, tokenizer, max_length)
         if isinstance(prompt, UserError):
             left_out.append(str(named(post, prompt)))
         else:
@@ -64,10 +64,10 @@ def _encode(posts: list[Post], tokenizer: BatchTokenizer, max_length: int) -> En
     return EncodedPosts(TokenBlock.of(items), left_out)
 
 
-def _too_long(post: Post, tokenizer: BatchTokenizer, max_length: int) -> UserError:
-    """What `encode_sample` says of a summary that leaves no room."""
+def _too_long(post: Post, form: TextForm, tokenizer: BatchTokenizer, max_length: int) -> UserError:
+    """What `TextForm.encode` says of a response that leaves no room."""
     try:
-        TLDR.encode(tokenizer, post.prompt, post.summary, max_length)
+        form.encode(tokenizer, post.prompt, post.summary, max_length)
     except UserError as error:
         return error
     raise AssertionError(f"{post.where}: fits after all")

@@ -91,7 +91,7 @@ def inspect(options: InspectOptions) -> Report:
     for name, split in names.items():
         scanned[name] = scan_split(scanner, measures, split, name, kind)
         kind = scanned[name].kind  # a source holds one kind
-    shown = [example(tokenizer, split, record, options.max_length) for split, record in reservoir.items]
+    shown = [example(scanner.task.form, tokenizer, split, record, options.max_length) for split, record in reservoir.items]
     near = _near(options, scanner, names, scanned)
     report = _report(source, ruler.unit, scanned)
     report = replace(report, near_threshold=options.near, near=tuple(near), examples=tuple(shown))
@@ -150,7 +150,7 @@ def _tokenizer(options: InspectOptions) -> tuple[Any | None, Ruler]:
     from trlx.utils.pretrained import load_tokenizer
 
     tokenizer = load_tokenizer(options.tokenizer)
-    return tokenizer, TokenRuler(tokenizer, options.max_length)
+    return tokenizer, TokenRuler(get_task(options.task).form, tokenizer, options.max_length)
 
 
 def _splits(wanted: str | None, source: str, column: str) -> dict[str, str | None]:

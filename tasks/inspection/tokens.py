@@ -8,23 +8,24 @@ from typing import Any
 import numpy as np
 
 from tasks.encoding.cutting import fit
+from tasks.form import TextForm
 from tasks.inspection.measure import Measured
 from tasks.inspection.view import Record, responses_of
-from tasks.text import TLDR
 from trlx.pipeline.batch_tokenizer import BatchTokenizer, in_threads
 from trlx.utils.errors import UserError
 
 
 class TokenRuler:
-    """Counts tokens; a response has its leading space and its EOS, as in training.
+    """Counts tokens; a response has what stands before it and its EOS, as in training.
 
     Args:
-        max_length: tokens that prompt and (longer) response may have together.
+        form: of the texts. max_length: tokens that prompt and (longer) response may have together.
     """
 
     unit = "tokens"
 
-    def __init__(self, tokenizer: Any, max_length: int):
+    def __init__(self, form: TextForm, tokenizer: Any, max_length: int):
+        self._form = form
         self.max_length = max_length
         self._tokenizer = BatchTokenizer(tokenizer)
 
@@ -34,12 +35,12 @@ class TokenRuler:
     def _measure(self, block: list[Record]) -> Measured:
         prompts = np.array(self._count([record.prompt for record in block]))
         sides = zip(*map(responses_of, block), strict=True)
-        responses = np.array([self._count([TLDR.response(text) for text in texts]) for texts in sides]) + 1
+        responses = np.array([self._count([self._form.response(text) for text in texts]) for texts in sides]) + 1
         rooms = self.max_length - responses.max(axis=0)
         over = np.flatnonzero(prompts > rooms).tolist()
         lost: dict[int, int | None] = dict.fromkeys(over)
         possible = [place for place in over if rooms[place] > 0]
-        cut = fit([block[place].prompt for place in possible], rooms[possible].tolist(), self._tokenizer)
+        cut = fit([block[place].prompt for place in possible], rooms[possible].tolist(), self._form, self._tokenizer)
         for place, fitted in zip(possible, cut, strict=True):
             lost[place] = None if isinstance(fitted, UserError) else int(prompts[place]) - len(fitted.tokens)
         return Measured(block, prompts, responses, lost)

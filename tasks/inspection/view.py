@@ -1,6 +1,6 @@
 """A sample as a model sees it: cut to its limit, as token ids and written out for people.
 
-The rules are those of `tasks.text`; the reward model (`reward_model.encoding`) follows the same ones, with one prompt
+The rules are those of `tasks.form`; the reward model (`reward_model.encoding`) follows the same ones, with one prompt
 for both sides.
 """
 
@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tasks.records import Pair, Post
-from tasks.form import END_OF_TEXT, token_ids
-from tasks.text import TLDR
+from tasks.form import END_OF_TEXT, TextForm, token_ids
 from trlx.utils.errors import UserError
 from trlx.utils.terminal import inert
 
@@ -32,20 +31,20 @@ def responses_of(record: Record) -> tuple[str, ...]:
     return (record.summary,) if isinstance(record, Post) else (record.chosen, record.rejected)
 
 
-def view(tokenizer: Any, record: Record, max_length: int) -> View:
+def view(form: TextForm, tokenizer: Any, record: Record, max_length: int) -> View:
     """The ids after truncation.
 
     Raises: UserError when prompt and response cannot fit into `max_length` tokens.
     """
     if isinstance(record, Post):
-        sample = TLDR.encode(tokenizer, record.prompt, record.summary, max_length)
+        sample = form.encode(tokenizer, record.prompt, record.summary, max_length)
         return View(sample.prompt_ids, (sample.response_ids,))
     end = [int(tokenizer.eos_token_id)]
-    sides = tuple([*token_ids(tokenizer, TLDR.response(side)), *end] for side in responses_of(record))
+    sides = tuple([*token_ids(tokenizer, form.response(side)), *end] for side in responses_of(record))
     room = max_length - max(map(len, sides))
     if room <= 0:
         raise UserError(f"{record.where}: a summary leaves no room for the prompt in {max_length} tokens")
-    return View(token_ids(tokenizer, TLDR.cut(record.prompt, tokenizer, room)), sides)
+    return View(token_ids(tokenizer, form.cut(record.prompt, tokenizer, room)), sides)
 
 
 @dataclass(frozen=True)
@@ -61,13 +60,13 @@ class Example:
     note: str = ""
 
 
-def example(tokenizer: Any | None, split: str, record: Record, max_length: int) -> Example:
+def example(form: TextForm, tokenizer: Any | None, split: str, record: Record, max_length: int) -> Example:
     """The sample as decoded from its ids, special tokens visible; from its texts without a tokenizer."""
-    texts = tuple(TLDR.response(side) + END_OF_TEXT for side in responses_of(record))
+    texts = tuple(form.response(side) + END_OF_TEXT for side in responses_of(record))
     if tokenizer is None:
         return Example(split, record.where, record.prompt, texts)
     try:
-        seen = view(tokenizer, record, max_length)
+        seen = view(form, tokenizer, record, max_length)
     except UserError as error:
         return Example(split, record.where, record.prompt, texts, note=str(error))
 
