@@ -46,7 +46,6 @@ from tasks.reading.rows import OnBadRows
 from tasks.records import Post
 from tasks.registry import get_task
 from tasks.run_folder import DEFAULT_ROOT, RunFolder, fill_places
-from tasks.text import TLDR
 from trlx.utils.cli import parse_config
 from trlx.utils.disk import require_writable
 from trlx.utils.errors import UserError, run_main
@@ -186,7 +185,7 @@ def evaluate(options: InferenceOptions) -> tuple[Results, list[str]]:
     posts = task.load_posts(
         options.data, options.split, limit=options.limit, columns=options.columns, bad_rows=options.bad_rows
     )
-    posts = cut_prompts(posts, tokenizer, options.settings.max_prompt_tokens, bad_rows=options.bad_rows)
+    posts = cut_prompts(posts, task.form, tokenizer, options.settings.max_prompt_tokens, bad_rows=options.bad_rows)
     print(f"{len(posts)} posts of {run.shown(options.data)}, split {options.split}", flush=True)
 
     take(run.metadata)
@@ -214,7 +213,7 @@ def load_scorer(path: str, options: InferenceOptions, devices: Devices) -> Rewar
     """A reward model as the options want it."""
     dtype = choose_dtype(options.reward_dtype, devices.reward)
     return RewardScorer.load(
-        path, devices.reward, dtype, options.max_length, options.reward_batch_size, TLDR.cut
+        path, devices.reward, dtype, options.max_length, options.reward_batch_size, get_task(options.task).form.cut
     )
 
 
@@ -235,7 +234,7 @@ def judge_models(
     for name in sorted(models, key=lambda name: name == options.baseline):
         own = load_tokenizer(models[name])
         model = load_policy(models[name], dtype, devices.policy)
-        its_posts = cut_prompts(posts, own, settings.max_prompt_tokens)
+        its_posts = cut_prompts(posts, bench.task.form, own, settings.max_prompt_tokens)
         prompts = [post.prompt for post in its_posts]
         require_fit(name, model, own, prompts, settings.max_new_tokens)
         state = [model_facts(models[name]), str(dtype)]

@@ -21,7 +21,7 @@ import numpy as np
 from sft.posts import encode_posts
 from tasks.chosen import Chosen
 from tasks.encoding.samples import PARTS
-from tasks.form import token_ids
+from tasks.form import response_text, token_ids
 from tasks.text import TLDR
 from tasks.tldr import TASK
 from trlx.pipeline.token_store import TokenStore
@@ -78,7 +78,7 @@ def engine(work: Work, tokenizer: Any) -> Callable[[str], Column]:
     """As the SFT stage does it: one process, a thread a core."""
     facts = Chosen("tldr", work.posts, None).facts
     posts = TASK.iter_posts(work.posts, None)
-    rows, _ = encode_posts(posts, tokenizer, work.max_length, cache=Path(work.cache), made_from=facts)
+    rows, _ = encode_posts(posts, TLDR, tokenizer, work.max_length, cache=Path(work.cache), made_from=facts)
     store = cast(TokenStore, rows.items)
     assert store[len(store) - 1]
 
@@ -112,7 +112,7 @@ def encode_batch(batch: dict[str, list[str]], tokenizer: Any, max_length: int) -
     """What `map` is given: ids of prompts and responses, posts that cannot fit left out."""
     plain = {"add_special_tokens": False, "return_attention_mask": False, "verbose": False}
     prompts = tokenizer(batch["prompt"], **plain)["input_ids"]
-    responses = tokenizer([TLDR.response(label) for label in batch["label"]], **plain)["input_ids"]
+    responses = tokenizer([response_text(label) for label in batch["label"]], **plain)["input_ids"]
     kept: dict[str, list[list[int]]] = {name: [] for name in PARTS}
     for text, prompt, response in zip(batch["prompt"], prompts, responses, strict=True):
         room = max_length - len(response) - 1

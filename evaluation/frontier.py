@@ -46,7 +46,6 @@ from tasks.encoding import cut_prompts
 from tasks.records import Post
 from tasks.registry import get_task
 from tasks.run_folder import RunFolder, fill_places
-from tasks.text import TLDR
 from trlx.utils.cli import parse_config
 from trlx.utils.digest import model_digest
 from trlx.utils.disk import require_writable
@@ -158,7 +157,9 @@ def _posts(options: FrontierOptions, tokenizer: PreTrainedTokenizerBase) -> list
     posts = task.load_posts(
         options.data, options.split, limit=options.limit, columns=options.columns, bad_rows=options.bad_rows
     )
-    return cut_prompts(posts, tokenizer, options.max_length - options.max_new_tokens, bad_rows=options.bad_rows)
+    return cut_prompts(
+        posts, task.form, tokenizer, options.max_length - options.max_new_tokens, bad_rows=options.bad_rows
+    )
 
 
 def measure(
@@ -202,14 +203,14 @@ def _scores(
     devices: Devices,
 ) -> dict[str, dict[str, NDArray[Any]]]:
     """Content of a policy → score → (P, samples a post)."""
-    dtype = choose_dtype(options.reward_dtype, devices.reward)
+    dtype, form = choose_dtype(options.reward_dtype, devices.reward), get_task(options.task).form
     found = {content: text_measures(get_task(options.task), posts, samples) for content, samples in drawn.items()}
     for score, path in judges.items():
         facts = [model_digest(path), str(dtype), options.max_length, options.reward_batch_size]
 
         def load(path: str = path) -> RewardScorer:
             size = options.reward_batch_size
-            return RewardScorer.load(path, devices.reward, dtype, options.max_length, size, TLDR.cut)
+            return RewardScorer.load(path, devices.reward, dtype, options.max_length, size, form.cut)
 
         with loaded_late(load) as scorer:
             for content, samples in drawn.items():

@@ -23,9 +23,10 @@ from evaluation.rouge_scores import rouge_both
 from evaluation.samples import SampleRow
 from evaluation.summaries import Summaries
 from reward_model.scorer import RewardScorer
+from tasks.form import response_text
 from tasks.records import Post
 from tasks.task import Task
-from tasks.text import TLDR, split_prompt, title_of
+from tasks.text import title_of
 from trlx.utils.errors import UserError
 
 _SCORED_AT_ONCE = 128  # how much is scored again after an interruption, at most
@@ -65,7 +66,7 @@ class Bench:
     def references(self, posts: Sequence[Post]) -> References:
         """Rewards and, where the task knows it, gold score of the reference summaries."""
         summaries = [post.summary for post in posts]
-        written = Summaries([TLDR.response(text) for text in summaries], [True] * len(posts), [])
+        written = Summaries([response_text(text) for text in summaries], [True] * len(posts), [])
         return References(
             texts=summaries,
             rewards=self._rewards("reference", self.scorer, posts, written),
@@ -92,7 +93,7 @@ class Bench:
             rouge_stemmed=rouge.stemmed,
             gold=gold_scores(self.task, posts, predictions, written.ended),
             faults=[
-                faults(text, ended, split_prompt(post.prompt)[1], title_of(post.prompt))
+                faults(text, ended, self.task.form.split_prompt(post.prompt)[1], title_of(post.prompt))
                 for text, ended, post in zip(predictions, written.ended, posts, strict=True)
             ],
             about=about,

@@ -20,8 +20,8 @@ from evaluation.degeneration import faults
 from evaluation.side_by_side import Column, legend, print_columns, print_post, scores_shown
 from evaluation.table import label
 from reward_model.scorer import RewardScorer
-from tasks.form import token_ids
-from tasks.text import TLDR, split_prompt, subreddit_of, title_of
+from tasks.form import TextForm, token_ids
+from tasks.text import split_prompt, subreddit_of, title_of
 from trlx.generation.records import GeneratedText
 from trlx.generation.sampling import generate_texts
 from trlx.utils.basics import set_seed
@@ -82,9 +82,11 @@ class Bench:
     """Everything that is loaded once.
 
     Args:
-        policies: who writes; the first is sampled from. scorers: "reward" and, where there is one, "second_reward".
+        form: of the posts. policies: who writes; the first is sampled from.
+        scorers: "reward" and, where there is one, "second_reward".
     """
 
+    form: TextForm
     policies: list[Policy]
     scorers: dict[str, RewardScorer]
     max_prompt_tokens: int
@@ -100,7 +102,7 @@ class Bench:
         """
         first = self.policies[0]
         remarks: list[str] = []
-        read = TLDR.cut(prompt, first.tokenizer, self.max_prompt_tokens)
+        read = self.form.cut(prompt, first.tokenizer, self.max_prompt_tokens)
         before, after = _tokens(first, prompt), _tokens(first, read)
         if after < before:
             remarks.append(
@@ -137,7 +139,7 @@ class Bench:
         return drawn[max(range(len(drawn)), key=rewards.__getitem__)], remark
 
     def _write(self, title: str, policy: Policy, prompt: str, count: int, how: dict[str, Any]) -> list[Written]:
-        read = TLDR.cut(prompt, policy.tokenizer, self.max_prompt_tokens)
+        read = self.form.cut(prompt, policy.tokenizer, self.max_prompt_tokens)
         gen_kwargs = up_to(self.max_new_tokens, how)
         began = time.perf_counter()
         made = generate_texts(policy.model, policy.tokenizer, [read] * count, gen_kwargs, self.batch_size)

@@ -28,8 +28,8 @@ from evaluation.table import label
 from evaluation.trial import Bench, Policy
 from reward_model.model import check_reward_model
 from reward_model.scorer import RewardScorer
+from tasks.registry import get_task
 from tasks.run_folder import DEFAULT_ROOT, RunFolder
-from tasks.text import TLDR
 from trlx.utils.cli import parse_config
 from trlx.utils.errors import UserError
 from trlx.utils.pretrained import load_tokenizer, require_positions, require_vocabulary
@@ -51,6 +51,7 @@ class TryOptions:
 
     Args:
         root: the run's root folder, in which the models lie.
+        task: how posts are written; see `tasks/`.
         n: samples of the first model, of which the reward model chooses the best; 0 for none.
         file: a text file with posts, a line with a single dot between two; null for what is pasted or piped in.
         models: who writes, separated by commas: sft, ppo, ppo_heldout and rft are found under the root, others are
@@ -68,6 +69,7 @@ class TryOptions:
     """
 
     root: str = DEFAULT_ROOT
+    task: str = "tldr"
     n: int = 16
     file: str | None = None
     models: str = "sft,ppo"
@@ -126,12 +128,15 @@ def load(options: TryOptions, console: Console) -> Bench:
         require_vocabulary(policy.model.config, policy.tokenizer, path)
         require_positions(policy.model.config, longest, "--max_prompt_tokens + --max_new_tokens")
         policies.append(policy)
+    form = get_task(options.task).form
     scorers = {
-        name: RewardScorer.load(path, devices.reward, reward_dtype, longest, options.batch_size, TLDR.cut)
+        name: RewardScorer.load(path, devices.reward, reward_dtype, longest, options.batch_size, form.cut)
         for name, path in judges.items()
         if path is not None
     }
-    return Bench(policies, scorers, max_prompt_tokens, max_new_tokens, options.n, options.batch_size, options.seed)
+    return Bench(
+        form, policies, scorers, max_prompt_tokens, max_new_tokens, options.n, options.batch_size, options.seed
+    )
 
 
 def limits(options: TryOptions, run: RunFolder) -> tuple[int, int]:

@@ -22,8 +22,8 @@ from reward_model.reward import ReferenceReward
 from reward_model.reward_options import RewardOptions, same_model
 from tasks.records import Post
 from tasks.registry import get_task
-from tasks.task import Task
 from tasks.run_folder import MAKERS, RunFolder
+from tasks.task import Task
 from trlx.data.configs import TrainConfig, TRLConfig
 from trlx.trainer.heldout import require_unseen
 from trlx.utils.digest import model_digest
@@ -162,7 +162,7 @@ def policy_metrics(
         reward_dtype=options.reward_dtype,
         reward_device=options.reward_device,
     )
-    second = policy_reward(same, [folder], max_length) if folder is not None else None
+    second = policy_reward(same, task.form, [folder], max_length) if folder is not None else None
     sources = {METRICS["gold"]: f"gold of {options.task}"}
     if folder is not None:
         told = model_digest(folder) if Path(folder).is_dir() else folder

@@ -16,8 +16,8 @@ from reward_model.model import check_reward_model
 from reward_model.reward import ReferenceReward, make_reward
 from reward_model.reward_options import RewardOptions, reward_folders, same_model
 from reward_model.verdict import read_verdict
+from tasks.form import TextForm, response_text
 from tasks.run_folder import MAKERS, RunFolder
-from tasks.text import TLDR
 from trlx.utils.errors import UserError
 
 GATE = "`python -m reward_model.gate --reward_model {}` with the same --root gives one"
@@ -75,12 +75,12 @@ def reward_device(given: str | None) -> str:
     return f"cuda:{ranks_here}" if gpus > ranks_here else "cuda:0"
 
 
-def policy_reward(options: RewardOptions, folders: Sequence[str], max_length: int) -> ReferenceReward:
+def policy_reward(options: RewardOptions, form: TextForm, folders: Sequence[str], max_length: int) -> ReferenceReward:
     """The `reward_fn`; the models are loaded at its first call, on the main rank.
 
     Args:
-        folders: of `require_reward_models`. max_length: prompt + response + EOS in tokens.
+        form: of the task's texts. folders: of `require_reward_models`. max_length: prompt + response + EOS in tokens.
     """
     device = reward_device(options.reward_device)
     dtype = choose_dtype(options.reward_dtype, torch.device(device))
-    return make_reward(options, folders, device, dtype, max_length, TLDR.response, TLDR.cut)
+    return make_reward(options, folders, device, dtype, max_length, response_text, form.cut)

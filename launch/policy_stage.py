@@ -141,9 +141,9 @@ def load_prompts(
 def _load_split(
     options: PolicyOptions, source: str, split: str, limit: int | None, tokenizer: Any, max_tokens: int
 ) -> list[Post]:
-    load = get_task(options.task).load_posts
-    posts = load(source, split, limit=limit, columns=options.columns, bad_rows=options.bad_rows)
-    return cut_prompts(posts, tokenizer, max_tokens, bad_rows=options.bad_rows)
+    task = get_task(options.task)
+    posts = task.load_posts(source, split, limit=limit, columns=options.columns, bad_rows=options.bad_rows)
+    return cut_prompts(posts, task.form, tokenizer, max_tokens, bad_rows=options.bad_rows)
 
 
 def as_prompt(post: Post) -> dict[str, Any]:

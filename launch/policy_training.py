@@ -21,6 +21,7 @@ from launch.policy_reward import policy_reward, require_reward_models, reward_de
 from launch.policy_stage import as_prompt, check_options, check_policy, load_prompts
 from launch.resuming import changed_options
 from launch.versions import versions
+from tasks.registry import get_task
 from tasks.run_folder import MAKERS
 from trlx.data.configs import TRLConfig
 from trlx.data.limits import require_limits
@@ -42,7 +43,7 @@ def train_policy(stage: str, options: MonitoredOptions) -> AccelerateRLTrainer:
     tokenizer = check_policy(config)
     from_main_rank(lambda: say_verdicts(stage, reward_models, options.accept_failing_reward_model))
     train_posts, valid_posts = load_prompts(stage, options, config, tokenizer)
-    reward = policy_reward(options, reward_models, config.train.seq_length)
+    reward = policy_reward(options, get_task(options.task).form, reward_models, config.train.seq_length)
     metrics = policy_metrics(stage, options, reward_models, valid_posts, tokenizer, config.train.seq_length)
     watching = choose_monitor(options, metrics, config.train)
     require_limits(config)  # once more, now that it is known what is watched

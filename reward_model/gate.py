@@ -32,11 +32,12 @@ from reward_model.scorer import RewardScorer
 from reward_model.stress import ReferencePost, edited_references, prefers_reference, stress_texts
 from reward_model.thresholds import Thresholds, require_thresholds
 from reward_model.verdict import GATE_FILE, Check, decide, gate_content, verdict_lines
+from tasks.form import response_text
 from tasks.reading.rows import OnBadRows
 from tasks.records import Pair
 from tasks.registry import get_task
 from tasks.run_folder import DEFAULT_ROOT, REPO, RunFolder, fill_places
-from tasks.text import TLDR, split_prompt, title_of
+from tasks.text import split_prompt, title_of
 from trlx.utils.cli import parse_config
 from trlx.utils.errors import UserError, run_main
 from trlx.utils.files import write_json
@@ -134,7 +135,7 @@ def judge_model(options: GateOptions) -> Judged:
         "cuda" if torch.cuda.is_available() else "cpu",
         max_length=options.max_length,
         batch_size=options.batch_size,
-        cut_prompt=TLDR.cut,
+        cut_prompt=get_task(options.task).form.cut,
     )
     chosen = scores_of(scorer, [(pair.prompt, pair.chosen) for pair in pairs])
     rejected = scores_of(scorer, [(pair.prompt, pair.rejected) for pair in pairs])
@@ -185,7 +186,7 @@ def _shown(run: RunFolder, source: str) -> str:
 
 def scores_of(scorer: RewardScorer, texts: Sequence[Text]) -> list[float]:
     """Scores of (prompt, clean summary), in this process."""
-    return scorer.score([prompt for prompt, _ in texts], [TLDR.response(summary) for _, summary in texts])
+    return scorer.score([prompt for prompt, _ in texts], [response_text(summary) for _, summary in texts])
 
 
 def stress_outcomes(

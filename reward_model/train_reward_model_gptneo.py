@@ -54,8 +54,8 @@ from reward_model.thresholds import Thresholds
 from reward_model.training_data import PairData, PairDataOptions, load_data, load_references, training_prompts
 from reward_model.verdict import decide, verdict_lines
 from tasks.records import Pair
+from tasks.registry import get_task
 from tasks.run_folder import RunFolder, default_under, fill_places
-from tasks.text import TLDR
 from trlx.utils.cli import parse_config
 from trlx.utils.distributed import is_main_rank
 from trlx.utils.errors import run_main
@@ -128,7 +128,7 @@ def train(options: RewardOptions) -> Path:
         device=stage.args.device,
         max_length=options.max_length,
         batch_size=options.score_batch_size,
-        cut_prompt=TLDR.cut,
+        cut_prompt=get_task(options.task).form.cut,
     )
     results, chosen, rejected = final_results(scorer, references, data.test)
     results["test"]["trained_on"] = "test" in data.trained_on

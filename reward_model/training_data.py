@@ -19,7 +19,6 @@ from tasks.chosen import Chosen
 from tasks.reading.rows import OnBadRows, Skipped
 from tasks.records import Pair, PairCounts
 from tasks.registry import get_task
-from tasks.text import TLDR
 from tasks.task import say_skipped
 from trlx.utils.errors import UserError
 
@@ -114,7 +113,7 @@ def encode_split(options: PairDataOptions, tokenizer: Any, max_length: int, chos
         chosen.pairs(skipped, counts),
         tokenizer,
         max_length,
-        TLDR.cut,
+        get_task(options.task).form.cut,
         cache=None if options.cache is None else Path(options.cache),
         made_from=chosen.facts,
         notes=lambda: {"skipped": str(skipped) if skipped.counts else "", "counts": dataclasses.asdict(counts)},

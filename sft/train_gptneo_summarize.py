@@ -38,6 +38,7 @@ from tasks.chosen import Chosen
 from tasks.encoding import cut_prompts
 from tasks.reading.rows import OnBadRows, Skipped
 from tasks.records import Post
+from tasks.registry import get_task
 from tasks.run_folder import default_under, fill_places
 from tasks.task import say_skipped
 from trlx.pipeline.token_store import TokenStore
@@ -194,6 +195,7 @@ def encode_split(options: SftOptions, tokenizer: Any, chosen: Chosen) -> tuple[R
     skipped = Skipped()
     rows, too_long = encode_posts(
         chosen.posts(skipped),
+        get_task(options.task).form,
         tokenizer,
         options.max_length,
         cache=None if options.cache is None else Path(options.cache),
@@ -208,7 +210,9 @@ def posts_to_summarize(options: SftOptions, tokenizer: Any, chosen: Chosen) -> l
     """The first so many evaluation posts that leave room for a summary. Raises: UserError when none does."""
     posts = itertools.islice(chosen.posts(Skipped()), options.rouge_samples)
     # A post whose title alone is too long is left out, as it is in training.
-    cut = cut_prompts(posts, tokenizer, options.max_length - options.max_new_tokens, bad_rows="skip")
+    cut = cut_prompts(
+        posts, get_task(options.task).form, tokenizer, options.max_length - options.max_new_tokens, bad_rows="skip"
+    )
     if not cut:
         raise UserError(f"{chosen.source}: no evaluation post leaves room for a summary: raise --max_length")
     return cut

@@ -1,7 +1,7 @@
 """How a task writes a prompt and a response, and how both become token ids.
 
-Prompt and response are always tokenised apart and their ids joined, so that the ids of a prompt are the same in training,
-in rollouts and in evaluation. A prompt that is too long loses text of its body; what is around it stays.
+Prompt and response are always tokenised apart and their ids joined, so that the ids of a prompt are the same in
+training, in rollouts and in evaluation. A prompt that is too long loses text of its body; what is around it stays.
 """
 
 from __future__ import annotations
@@ -33,7 +33,6 @@ class TextForm:
         clean_response: text of the data → response, without leading space, marks and end-of-text.
         split_prompt: prompt → (head, body, closing), which joined are the prompt; only the body may be cut.
         stays: what head and closing are called, for messages.
-        separator: between prompt and response; tokenised with the response.
         keep: the end of the body that a cut prompt keeps: "start" of a post, "end" of a dialogue.
         min_words: pairs with a response of fewer are dropped.
     """
@@ -42,13 +41,8 @@ class TextForm:
     clean_response: Callable[[str], str]
     split_prompt: Callable[[str], tuple[str, str, str]]
     stays: str
-    separator: str = " "
     keep: Literal["start", "end"] = "start"
     min_words: int = 1
-
-    def response(self, text: str) -> str:
-        """What follows the prompt as text; the EOS is an id and never part of the text."""
-        return self.separator + text
 
     def cut(self, prompt: str, tokenizer: Any, max_tokens: int) -> str:
         """The prompt with as much of its body as makes at most `max_tokens` tokens.
@@ -78,7 +72,7 @@ class TextForm:
         return head + closing
 
     def encode(self, tokenizer: Any, prompt: str, response: str, max_length: int) -> EncodedSample:
-        """Token ids of one training sample: `tok(prompt)`, then `tok(separator + response) + [eos]`.
+        """Token ids of one training sample: `tok(prompt)`, then `tok(response_text(response)) + [eos]`.
 
         The prompt is cut so that both together have at most `max_length` tokens; the response is never cut, since a cut
         one would teach the model to end in the middle.
@@ -87,7 +81,7 @@ class TextForm:
         """
         if tokenizer.eos_token_id is None:
             raise UserError("the tokenizer has no EOS token: set eos_token in its tokenizer_config.json")
-        response_ids = [*token_ids(tokenizer, self.response(response)), int(tokenizer.eos_token_id)]
+        response_ids = [*token_ids(tokenizer, response_text(response)), int(tokenizer.eos_token_id)]
         room = max_length - len(response_ids)
         if room <= 0:
             raise UserError(
@@ -121,6 +115,11 @@ def _last_fit(cuts: list[int], fits: Callable[[int], bool]) -> int | None:
     while low > 0 and not fits(cuts[low - 1]):
         low -= 1
     return cuts[low - 1] if low > 0 else None
+
+
+def response_text(text: str) -> str:
+    """What follows a prompt, of any task, as text; the EOS is an id and never part of the text."""
+    return " " + text
 
 
 def token_ids(tokenizer: Any, text: str) -> list[int]:

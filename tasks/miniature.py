@@ -20,10 +20,10 @@ from typing import Any
 
 from tqdm import tqdm
 
+from tasks.form import response_text
 from tasks.miniature_situations import situations
 from tasks.miniature_text import Draft, draw, write_post, write_reference
 from tasks.scratch_model import ModelSize, refuse_existing, save_base
-from tasks.text import TLDR
 from trlx.utils.cli import parse_config
 from trlx.utils.errors import UserError, run_main
 from trlx.utils.files import replacing_folder, write_text
@@ -132,7 +132,7 @@ def write_posts(options: PostsOptions) -> None:
     with replacing_folder(root / "data") as folder:
         for split, rows in splits.items():
             write_jsonl(folder / f"{split}.jsonl", rows)
-    texts = [row["prompt"] + TLDR.response(row["label"]) for row in splits["sft_train"]]
+    texts = [row["prompt"] + response_text(row["label"]) for row in splits["sft_train"]]
     save_base(root / "base", texts, options.model, options.seed)
     print(
         f"{sum(map(len, splits.values()))} posts of {len(situations())} situations written to {root / 'data'}, no leak"

@@ -17,8 +17,7 @@ from typing import Any
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GPTNeoConfig, GPTNeoForCausalLM, PreTrainedTokenizerFast, set_seed
 
-from tasks.form import END_OF_TEXT
-from tasks.text import TLDR
+from tasks.form import END_OF_TEXT, response_text
 from tasks.tldr import TASK
 from trlx.utils.cli import parse_config
 from trlx.utils.disk import require_writable
@@ -154,7 +153,7 @@ def main() -> None:
     require_writable(Path(options.out).parent, "--out")
     refuse_existing(Path(options.out), options.overwrite)
     posts = TASK.load_posts(options.data, options.split, limit=options.limit)
-    texts = [post.prompt + TLDR.response(post.summary) for post in posts]
+    texts = [post.prompt + response_text(post.summary) for post in posts]
     save_base(options.out, texts, options, options.seed)
     print(f"tokenizer and random GPT-Neo written to {options.out}")
 

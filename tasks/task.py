@@ -1,8 +1,8 @@
 """What a task is: where its rows come from, how its texts are written, and what is known of their quality.
 
 A task reads rows of any format that is known (`tasks.reading`), in its own columns first; the texts are cleaned by its
-form (`tasks.form`), numbered and checked. A row that cannot be used stops the reading, or is skipped and counted; pairs that
-teach nothing are dropped and counted always.
+form (`tasks.form`), numbered and checked. A row that cannot be used stops the reading, or is skipped and counted; pairs
+that teach nothing are dropped and counted always.
 """
 
 from __future__ import annotations

@@ -78,6 +78,4 @@ def _header_field(name: str, prompt: str) -> str:
     return found.group(1).strip() if found else ""
 
 
-TLDR = TextForm(
-    clean_prompt, clean_summary, split_prompt, stays=f"subreddit, title and '{PROMPT_END}'", min_words=5
-)
+TLDR = TextForm(clean_prompt, clean_summary, split_prompt, stays=f"subreddit, title and '{PROMPT_END}'", min_words=5)

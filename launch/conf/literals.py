@@ -80,7 +80,7 @@ def _lines(node: ast.Dict, prefix: str) -> Iterator[tuple[str, int]]:
     """(dotted key, its line) of every key of a dict that `_dict` has taken."""
     for key, value in zip(node.keys, node.values, strict=True):
         if isinstance(key, ast.Constant):
-            name = f"{prefix}{key.value}"
+            name = f"{prefix}{key.value!s}"
             yield name, key.lineno
             if isinstance(value, ast.Dict):
                 yield from _lines(value, f"{name}.")

@@ -23,9 +23,9 @@ from evaluation.statistics import mean_interval
 from launch.study.parts import Inputs, StudyOptions
 from reward_model.scorer import RewardScorer
 from tasks.encoding import cut_prompts
+from tasks.form import response_text
 from tasks.records import Post
 from tasks.registry import get_task
-from tasks.text import TLDR
 from trlx.generation.sampling import generate_texts
 from trlx.models.loading import load_policy_tokenizer
 
@@ -55,7 +55,7 @@ class Bench:
     def posts(self) -> list[Post]:
         """The first of the test posts, cut as in training."""
         posts = get_task(TASK).load_posts(str(self.study.run.root / "data"), "test", limit=self.study.posts)
-        return cut_prompts(posts, self.tokenizer, MAX_LENGTH - MAX_NEW_TOKENS)
+        return cut_prompts(posts, get_task(TASK).form, self.tokenizer, MAX_LENGTH - MAX_NEW_TOKENS)
 
     @cached_property
     def sft(self) -> PreTrainedModel:
@@ -64,14 +64,14 @@ class Bench:
     @cached_property
     def scorers(self) -> dict[str, RewardScorer]:
         return {
-            name: RewardScorer.load(folder, CPU, torch.float32, MAX_LENGTH, 2 * BATCH, TLDR.cut)
+            name: RewardScorer.load(folder, CPU, torch.float32, MAX_LENGTH, 2 * BATCH, get_task(TASK).form.cut)
             for name, folder in self.reward_models.items()
         }
 
     @cached_property
     def references(self) -> dict[str, list[float]]:
         """Scores of the reference summaries by each reward model."""
-        return {name: self._score(name, [TLDR.response(post.summary) for post in self.posts]) for name in self.scorers}
+        return {name: self._score(name, [response_text(post.summary) for post in self.posts]) for name in self.scorers}
 
     def facts(self, policies: Sequence[Path]) -> dict[str, Any]:
         """What the scores of these policies depend on, JSON-able: models, posts, and how texts are made."""

@@ -40,7 +40,8 @@ def cut_prompts(
     tokenizer: Any,
     max_tokens: int,
     *,
-    bad_rows: OnBadRows = "stop", workers: int | None = None
+    bad_rows: OnBadRows = "stop",
+    workers: int | None = None,
 ) -> list[Post]:
     """The posts with prompts of at most `max_tokens` tokens; shorter ones stay as they are.
 
@@ -65,8 +66,11 @@ def cut_prompts(
 
 
 def _fit_batch(
-    posts: list[Post], form: TextForm, tokenizer: BatchTokenizer, max_tokens: int) -> list[tuple[Post, Fitted | UserError]]:
-    return list(zip(posts, fit([post.prompt for post in posts], [max_tokens] * len(posts), form, tokenizer), strict=True))
+    posts: list[Post], form: TextForm, tokenizer: BatchTokenizer, max_tokens: int
+) -> list[tuple[Post, Fitted | UserError]]:
+    return list(
+        zip(posts, fit([post.prompt for post in posts], [max_tokens] * len(posts), form, tokenizer), strict=True)
+    )
 
 
 def _too_long(post: Post, form: TextForm, max_tokens: int) -> BadRow:
@@ -104,9 +108,7 @@ def _tokens(
     return tokenizer.encode(chosen, offsets) if chosen else []
 
 
-def _shorter(
-    prompt: str, tokens: Tokens, room: int, form: TextForm, tokenizer: BatchTokenizer
-) -> Fitted | UserError:
+def _shorter(prompt: str, tokens: Tokens, room: int, form: TextForm, tokenizer: BatchTokenizer) -> Fitted | UserError:
     try:
         return Fitted(*quick_cut(form.cut, tokenizer, prompt, tokens, room, len(form.split_prompt(prompt)[2])))
     except UserError as error:

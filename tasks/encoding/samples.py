@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tasks.encoding.cutting import fit, named
-from tasks.form import TextForm
+from tasks.form import TextForm, response_text
 from tasks.records import Post
 from trlx.pipeline.batch_tokenizer import BatchTokenizer, in_threads
 from trlx.pipeline.token_store import TokenBlock
@@ -49,7 +49,7 @@ def encode_posts(
 
 def _encode(posts: list[Post], form: TextForm, tokenizer: BatchTokenizer, max_length: int) -> EncodedPosts:
     end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
-    responses = [t.ids + end for t in tokenizer.encode([form.response(post.summary) for post in posts])]
+    responses = [t.ids + end for t in tokenizer.encode([response_text(post.summary) for post in posts])]
     rooms = [max_length - len(ids) for ids in responses]
     has_room = [number for number, room in enumerate(rooms) if room > 0]
     fitted = fit([posts[number].prompt for number in has_room], [rooms[number] for number in has_room], form, tokenizer)

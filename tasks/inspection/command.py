@@ -91,7 +91,9 @@ def inspect(options: InspectOptions) -> Report:
     for name, split in names.items():
         scanned[name] = scan_split(scanner, measures, split, name, kind)
         kind = scanned[name].kind  # a source holds one kind
-    shown = [example(scanner.task.form, tokenizer, split, record, options.max_length) for split, record in reservoir.items]
+    shown = [
+        example(scanner.task.form, tokenizer, split, record, options.max_length) for split, record in reservoir.items
+    ]
     near = _near(options, scanner, names, scanned)
     report = _report(source, ruler.unit, scanned)
     report = replace(report, near_threshold=options.near, near=tuple(near), examples=tuple(shown))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tasks.encoding.cutting import fit
-from tasks.form import TextForm
+from tasks.form import TextForm, response_text
 from tasks.inspection.measure import Measured
 from tasks.inspection.view import Record, responses_of
 from trlx.pipeline.batch_tokenizer import BatchTokenizer, in_threads
@@ -35,7 +35,7 @@ class TokenRuler:
     def _measure(self, block: list[Record]) -> Measured:
         prompts = np.array(self._count([record.prompt for record in block]))
         sides = zip(*map(responses_of, block), strict=True)
-        responses = np.array([self._count([self._form.response(text) for text in texts]) for texts in sides]) + 1
+        responses = np.array([self._count([response_text(text) for text in texts]) for texts in sides]) + 1
         rooms = self.max_length - responses.max(axis=0)
         over = np.flatnonzero(prompts > rooms).tolist()
         lost: dict[int, int | None] = dict.fromkeys(over)

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from tasks.form import END_OF_TEXT, TextForm, response_text, token_ids
 from tasks.records import Pair, Post
-from tasks.form import END_OF_TEXT, TextForm, token_ids
 from trlx.utils.errors import UserError
 from trlx.utils.terminal import inert
 
@@ -40,7 +40,7 @@ def view(form: TextForm, tokenizer: Any, record: Record, max_length: int) -> Vie
         sample = form.encode(tokenizer, record.prompt, record.summary, max_length)
         return View(sample.prompt_ids, (sample.response_ids,))
     end = [int(tokenizer.eos_token_id)]
-    sides = tuple([*token_ids(tokenizer, form.response(side)), *end] for side in responses_of(record))
+    sides = tuple([*token_ids(tokenizer, response_text(side)), *end] for side in responses_of(record))
     room = max_length - max(map(len, sides))
     if room <= 0:
         raise UserError(f"{record.where}: a summary leaves no room for the prompt in {max_length} tokens")
@@ -62,7 +62,7 @@ class Example:
 
 def example(form: TextForm, tokenizer: Any | None, split: str, record: Record, max_length: int) -> Example:
     """The sample as decoded from its ids, special tokens visible; from its texts without a tokenizer."""
-    texts = tuple(form.response(side) + END_OF_TEXT for side in responses_of(record))
+    texts = tuple(response_text(side) + END_OF_TEXT for side in responses_of(record))
     if tokenizer is None:
         return Example(split, record.where, record.prompt, texts)
     try:

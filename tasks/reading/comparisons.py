@@ -14,12 +14,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tasks.form import response_text
 from tasks.reading.columns import MEND, kind_of, listed, need_text, row_id, some_text, text_or_none
 from tasks.reading.posts import parts_of_prompt
 from tasks.reading.rows import BadRow, RawRow, Row
 from tasks.reading.texts import PairText, others, whole
 from tasks.records import Pair
-from tasks.text import TLDR, format_article, format_post, split_prompt
+from tasks.text import format_article, format_post, split_prompt
 
 _SIDES = ("chosen", "rejected")
 _INFO = ("id", "post", "title", "subreddit", "site", "article")
@@ -97,7 +98,7 @@ def write_comparison(pair: Pair) -> Row:
     about = {name: extra.pop(name, None) for name in ("title", "subreddit", "site")}
     info |= {"id": extra.pop("post_id", pair.id), **_parts(pair, about)}
     summaries: list[dict[str, Any]] = [
-        {"text": TLDR.response(text), **{name: extra.pop(f"{name}_{side}", None) for name in ("policy", "note")}}
+        {"text": response_text(text), **{name: extra.pop(f"{name}_{side}", None) for name in ("policy", "note")}}
         for side, text in zip(_SIDES, (pair.chosen, pair.rejected), strict=True)
     ]
     row = {"id": pair.id, "info": info, "summaries": summaries, "choice": 0}

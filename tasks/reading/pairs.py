@@ -6,13 +6,14 @@ short ones.
 
 from __future__ import annotations
 
+from tasks.form import response_text
 from tasks.reading.chat import is_chat, read_prompt, read_response, read_shared
 from tasks.reading.columns import MEND, row_id, some_text
 from tasks.reading.posts import chat, with_extra
 from tasks.reading.rows import SKIP, BadRow, RawRow, Row
 from tasks.reading.texts import PairText, begin_with, others
 from tasks.records import Pair
-from tasks.text import PROMPT_END, TLDR, clean_prompt
+from tasks.text import PROMPT_END, clean_prompt
 
 _TEXTS = ("prompt", "chosen", "rejected")
 # Where a prompt ends in texts that hold prompt and response in one: the later of these that both share.
@@ -67,7 +68,7 @@ def _end_of_shared(chosen: str, rejected: str) -> int:
 
 def write_pair(pair: Pair) -> Row:
     """A row of `read_pair` in text, as TRL has it: prompt + chosen is the text that is trained on."""
-    chosen, rejected = TLDR.response(pair.chosen), TLDR.response(pair.rejected)
+    chosen, rejected = response_text(pair.chosen), response_text(pair.rejected)
     return with_extra(pair, {"id": pair.id, "prompt": pair.prompt, "chosen": chosen, "rejected": rejected})
 
 
@@ -95,7 +96,7 @@ def write_chat_pair(pair: Pair) -> Row:
 
 def write_implicit_pair(pair: Pair) -> Row:
     """A row of `read_implicit_pair` in text. Raises: BadRow when the prompt could not be told from the summaries."""
-    chosen, rejected = (pair.prompt + TLDR.response(text) for text in (pair.chosen, pair.rejected))
+    chosen, rejected = (pair.prompt + response_text(text) for text in (pair.chosen, pair.rejected))
     if _end_of_shared(chosen, rejected) != len(pair.prompt):
         reason = "the end of the prompt could not be found again in chosen and rejected"
         raise BadRow(pair.where or pair.id, reason, f"choose a format with a prompt column, {SKIP}")

@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from tasks.form import response_text
 from tasks.reading.chat import is_chat, read_prompt, read_response
 from tasks.reading.columns import MEND, need_text, row_id, text_or_none
 from tasks.reading.rows import SKIP, BadRow, RawRow, Row
 from tasks.reading.texts import PostText, begin_with, others
 from tasks.records import Pair, Post
-from tasks.text import TLDR, format_post, split_prompt
+from tasks.text import format_post, split_prompt
 
 _SUBREDDIT = re.compile(r"^SUBREDDIT:(.*)$", re.MULTILINE)
 _TITLE = re.compile(r"^TITLE:(.*)$", re.MULTILINE)
@@ -61,7 +62,7 @@ def write_labelled_prompt(post: Post) -> Row:
 
 def write_completed_prompt(post: Post) -> Row:
     """A row of `read_completed_prompt` in text; prompt + completion is the text that is trained on."""
-    return with_extra(post, {"id": post.id, "prompt": post.prompt, "completion": TLDR.response(post.summary)})
+    return with_extra(post, {"id": post.id, "prompt": post.prompt, "completion": response_text(post.summary)})
 
 
 def write_completed_chat(post: Post) -> Row:

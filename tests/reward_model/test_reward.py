@@ -19,7 +19,7 @@ from reward_model.model import new_reward_model, new_reward_tokenizer
 from reward_model.reward import ReferenceReward, load_scorer, make_reward
 from reward_model.reward_options import RewardOptions, check_reward_options, reward_folders
 from reward_model.scorer import RewardScorer
-from tasks.text import TLDR
+from tasks.form import response_text
 from trlx.utils.cli import parse_config
 from trlx.utils.errors import UserError
 
@@ -52,7 +52,7 @@ OUTPUTS = [" good one<eos>", " long one of six words"]
 
 def rewards(how: str, factors: Sequence[float] = (1.0, 0.1), **options: Any) -> list[float]:
     ensemble = EnsembleScorer([Table(FIRST), Table(SECOND)], how, options.pop("std_weight", 1.0), factors)  # type: ignore[arg-type]
-    reward = ReferenceReward(lambda: ensemble, TLDR.response, **options)
+    reward = ReferenceReward(lambda: ensemble, response_text, **options)
     return reward(["p", "p"], OUTPUTS, Words(), sample_id=["a", "a"], reference=["ref", "ref"])
 
 
@@ -84,14 +84,14 @@ def test_length_costs_points_for_each_token_over_the_free_ones() -> None:
 
 def test_references_are_scored_once_by_each_member() -> None:
     members = [Table(FIRST), Table(SECOND)]
-    reward = ReferenceReward(lambda: EnsembleScorer(members), TLDR.response)
+    reward = ReferenceReward(lambda: EnsembleScorer(members), response_text)
     for _ in range(3):
         reward(["p"], [" good one<eos>"], Words(), sample_id=["a"], reference=["ref"])
     assert [member.asked for member in members] == [4, 4]  # three samples, one reference
 
 
 def test_one_scorer_is_an_ensemble_of_one() -> None:
-    reward = ReferenceReward(lambda: Table(FIRST), TLDR.response)
+    reward = ReferenceReward(lambda: Table(FIRST), response_text)
     assert reward(["p"], OUTPUTS[1:], Words(), sample_id=["a"], reference=["ref"]) == [2.0]
 
 
@@ -156,7 +156,7 @@ def test_options_make_the_reward(models: list[str], capsys: pytest.CaptureFixtur
     options = RewardOptions(reward_model=",".join(models), reward_combine="min", length_penalty=0.5, length_free=0)
     folders = reward_folders(options, "unused")
     assert folders == models
-    reward = make_reward(options, folders, "cpu", torch.float32, 64, TLDR.response)
+    reward = make_reward(options, folders, "cpu", torch.float32, 64, response_text)
     tokenizer = RewardScorer.load(models[0]).tokenizer
     prompt, sample, truth = "TL;DR:", " the cat", "my sister lost the keys."
     (value,) = reward([prompt], [sample], tokenizer, sample_id=["a"], reference=[truth])

@@ -32,7 +32,7 @@ def unread() -> Iterator[Post]:
 
 
 def test_rows_are_samples_in_order(tokenizer: Any) -> None:
-    rows, left_out = encode_posts(POSTS, tokenizer, 64)
+    rows, left_out = encode_posts(POSTS, TLDR, tokenizer, 64)
     samples = [TLDR.encode(tokenizer, post.prompt, post.summary, 64) for post in (POSTS[0], POSTS[2])]
     assert left_out == 1
     assert [rows[index] for index in range(len(rows))] == [
@@ -44,8 +44,8 @@ def test_rows_are_samples_in_order(tokenizer: Any) -> None:
 
 def test_the_cache_gives_rows_counts_and_notes_without_the_posts(tokenizer: Any, tmp_path: Path) -> None:
     options: dict[str, Any] = {"cache": tmp_path / "cache", "made_from": {"data": "a"}}
-    first, left_out = encode_posts(iter(POSTS), tokenizer, 64, **options, notes=lambda: {"skipped": "3 rows"})
-    again, same = encode_posts(unread(), tokenizer, 64, **options)
+    first, left_out = encode_posts(iter(POSTS), TLDR, tokenizer, 64, **options, notes=lambda: {"skipped": "3 rows"})
+    again, same = encode_posts(unread(), TLDR, tokenizer, 64, **options)
     assert left_out == same == 1
     assert [first[index] for index in range(2)] == [again[index] for index in range(2)]
     assert again.items.notes["skipped"] == "3 rows"  # type: ignore[attr-defined]
@@ -53,16 +53,18 @@ def test_the_cache_gives_rows_counts_and_notes_without_the_posts(tokenizer: Any,
 
 @pytest.mark.parametrize("change", ["max_length", "data", "tokenizer"])
 def test_what_changes_the_ids_is_encoded_anew(change: str, tokenizer: Any, tmp_path: Path) -> None:
-    encode_posts(POSTS, tokenizer, 64, cache=tmp_path, made_from={"data": "a"})
+    encode_posts(POSTS, TLDR, tokenizer, 64, cache=tmp_path, made_from={"data": "a"})
     if change == "tokenizer":
         tokenizer.add_tokens(["Somebody"])
     made_from = {"data": "b" if change == "data" else "a"}
     with pytest.raises(AssertionError, match="read again"):
-        encode_posts(unread(), tokenizer, 65 if change == "max_length" else 64, cache=tmp_path, made_from=made_from)
+        encode_posts(
+            unread(), TLDR, tokenizer, 65 if change == "max_length" else 64, cache=tmp_path, made_from=made_from
+        )
 
 
 def test_none_that_fits_says_why_and_leaves_no_store(tokenizer: Any, tmp_path: Path) -> None:
     for _ in range(2):
         with pytest.raises(UserError, match=r"none of 1 posts can be trained on: x\.jsonl, line 2: a summary of"):
-            encode_posts(POSTS[1:2], tokenizer, 64, cache=tmp_path / "c", made_from={})
+            encode_posts(POSTS[1:2], TLDR, tokenizer, 64, cache=tmp_path / "c", made_from={})
     assert not [path for path in (tmp_path / "c").iterdir() if path.is_dir()]

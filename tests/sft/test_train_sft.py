@@ -16,6 +16,7 @@ from sft.posts import encode_posts
 from sft.train_gptneo_summarize import SftOptions, build_trainer, main
 from tasks.records import Post
 from tasks.run_folder import fill_places
+from tasks.text import TLDR
 from trlx.utils.errors import UserError
 from trlx.utils.metrics import read_metrics
 from trlx.utils.pretrained import load_tokenizer
@@ -132,11 +133,11 @@ def test_posts_that_cannot_fit_are_counted(root: Path) -> None:
     tokenizer = load_tokenizer(root / "base")
     fits = Post("a", "SUBREDDIT: r/x\nTITLE: t\nPOST: " + "p " * 200 + "\nTL;DR:", "short")
     too_long = Post("b", "POST: p\nTL;DR:", "word " * 200)
-    rows, left_out = encode_posts([fits, too_long], tokenizer, max_length=64)
+    rows, left_out = encode_posts([fits, too_long], TLDR, tokenizer, max_length=64)
     assert (len(rows), left_out) == (1, 1)
     assert rows.lengths[0] <= 64 and rows[0]["response_ids"][-1] == tokenizer.eos_token_id
     with pytest.raises(UserError, match="none of 1 posts"):
-        encode_posts([too_long], tokenizer, max_length=64)
+        encode_posts([too_long], TLDR, tokenizer, max_length=64)
 
 
 def test_help_shows_every_default(capsys: pytest.CaptureFixture[str]) -> None:

@@ -111,7 +111,9 @@ def test_real_data_survive(tmp_path: Path, shared: Callable[[str], Path]) -> Non
     run(tmp_path / "a", "trl-chat-pairs", tmp_path / "b", files=".parquet")
     for split in ("train", "valid1", "valid2", "test"):
         before = [(pair.prompt.split(), pair.chosen, pair.rejected) for pair in TASK.iter_pairs(source, split)]
-        after = [(pair.prompt.split(), pair.chosen, pair.rejected) for pair in TASK.iter_pairs(str(tmp_path / "b"), split)]
+        after = [
+            (pair.prompt.split(), pair.chosen, pair.rejected) for pair in TASK.iter_pairs(str(tmp_path / "b"), split)
+        ]
         assert before == after and before
 
 

@@ -15,10 +15,10 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import PreTrainedTokenizerFast
 
 from tasks.encoding import cut_prompts, cutting, encode_posts
+from tasks.form import token_ids
 from tasks.reading.files import iter_file
 from tasks.reading.rows import BadRow
 from tasks.records import Post
-from tasks.form import token_ids
 from tasks.text import TLDR, clean_summary, format_post
 from trlx.pipeline import quick_cut
 from trlx.pipeline.batch_tokenizer import BatchTokenizer, rust_core
@@ -103,7 +103,7 @@ def at_once(
     posts: list[Post], tokenizer: Any, max_length: int, **options: Any
 ) -> tuple[list[list[list[int]]], list[str]]:
     samples, left_out = [], []
-    for encoded in encode_posts(posts, tokenizer, max_length, **options):
+    for encoded in encode_posts(posts, TLDR, tokenizer, max_length, **options):
         ids = iter(encoded.block.ids.tolist())
         samples += [[[next(ids) for _ in range(length)] for length in row] for row in encoded.block.lengths.tolist()]
         assert next(ids, None) is None
@@ -130,11 +130,11 @@ def test_cuts_are_those_of_one_prompt_at_a_time(name: str, drawn: list[tuple[str
             wanted.append(dataclasses.replace(post, prompt=TLDR.cut(post.prompt, tokenizer, max_tokens)))
         except UserError:
             too_long.append(post)
-    cut = cut_prompts(posts, tokenizer, max_tokens, bad_rows="skip")
+    cut = cut_prompts(posts, TLDR, tokenizer, max_tokens, bad_rows="skip")
     assert cut == wanted and [post.where for post in cut] == [post.where for post in wanted]
     if too_long:
         with pytest.raises(BadRow, match=f"^{too_long[0].where}: a prompt needs more than {max_tokens} tokens"):
-            cut_prompts(posts, tokenizer, max_tokens)
+            cut_prompts(posts, TLDR, tokenizer, max_tokens)
 
 
 @pytest.mark.parametrize("max_length", [30, 80, 200, 550, 5000])
@@ -158,7 +158,7 @@ def test_a_cut_takes_few_tokenisations(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     prompt = format_post("pets", "My cat", body)
     room = len(token_ids(TOKENIZERS["bytewise"], prompt)) // 4
-    (fitted,) = cutting.fit([prompt], [room], tokenizer)
+    (fitted,) = cutting.fit([prompt], [room], TLDR, tokenizer)
     assert isinstance(fitted, cutting.Fitted)
     assert fitted.text == TLDR.cut(prompt, TOKENIZERS["bytewise"], room)
     assert len(counted) <= 3
@@ -174,7 +174,7 @@ def test_estimates_that_are_far_off_do_no_harm(error: int, monkeypatch: pytest.M
 
     monkeypatch.setattr(quick_cut._Estimate, "_before", wrong)
     prompt = format_post("pets", "My cat", "the cat\nwas\nin\nthe garden\nagain\nafter\na week\n" * 3)
-    (post,) = cut_prompts([Post("1", prompt, "s")], TOKENIZERS["bytewise"], 45)
+    (post,) = cut_prompts([Post("1", prompt, "s")], TLDR, TOKENIZERS["bytewise"], 45)
     assert post.prompt == TLDR.cut(prompt, TOKENIZERS["bytewise"], 45) != prompt
 
 
@@ -188,7 +188,7 @@ def test_tokenizers_written_in_python() -> None:
         "here: a summary of 21 tokens leaves no room for its prompt in max_length 16: raise max_length or drop it "
         f"(it begins {('x ' * 20)[:60]!r})"
     ]
-    (cut,) = cut_prompts(posts[:1], Python(), 13)
+    (cut,) = cut_prompts(posts[:1], TLDR, Python(), 13)
     assert cut.prompt == format_post("pets", "My cat", "a b c\nd e f")
 
 
@@ -201,7 +201,7 @@ def test_many_posts_stay_in_order_and_are_read_as_they_are_needed() -> None:
             read.append(number)
             yield Post(str(number), "POST: p\nTL;DR:", "c" * (number % 7 + 1))
 
-    encoded = encode_posts(stream(), TOKENIZERS["bytewise"], 100, workers=2)
+    encoded = encode_posts(stream(), TLDR, TOKENIZERS["bytewise"], 100, workers=2)
     first = next(encoded)
     assert len(read) < 2000
     lengths = [*first.block.lengths[:, 1].tolist(), *(n for rest in encoded for n in rest.block.lengths[:, 1].tolist())]
@@ -215,12 +215,12 @@ def test_what_reading_raises_arrives() -> None:
         raise UserError("x.jsonl, line 2: not JSON")
 
     with pytest.raises(UserError, match="line 2"):
-        list(encode_posts(broken(), TOKENIZERS["bytewise"], 100))
+        list(encode_posts(broken(), TLDR, TOKENIZERS["bytewise"], 100))
 
 
 def test_a_tokenizer_without_eos_is_refused() -> None:
     with pytest.raises(UserError, match="no EOS"):
-        encode_posts([], PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.BPE())), 100)
+        encode_posts([], TLDR, PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.BPE())), 100)
 
 
 def test_a_tokenizer_that_cuts_and_pads_by_itself_does_not_here() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.form import token_ids
+from tasks.form import response_text, token_ids
 from tasks.text import TLDR, clean_prompt, clean_summary, format_article, format_post, split_prompt
 from trlx.utils.errors import UserError
 
@@ -103,7 +103,7 @@ def test_encode_sample_tokenises_apart_and_ends_with_eos(tokenizer: Any) -> None
     sample = TLDR.encode(tokenizer, PROMPT, "The cat is back.", 500)
     assert sample.prompt_ids == token_ids(tokenizer, PROMPT)
     assert sample.response_ids == [*token_ids(tokenizer, " The cat is back."), tokenizer.eos_token_id]
-    assert TLDR.response("The cat") == " The cat"
+    assert response_text("The cat") == " The cat"
 
 
 def test_encode_sample_cuts_the_prompt_never_the_summary(tokenizer: Any) -> None:

@@ -19,6 +19,7 @@ from tasks.inspection.tokens import TokenRuler
 from tasks.inspection.view import view
 from tasks.reading.rows import RawRow
 from tasks.records import Pair, Post
+from tasks.text import TLDR
 from trlx.utils.errors import UserError
 
 TEXT = ["My", "cat", "was", "lost\n", "in the", "garden,", "TITLE:"]
@@ -75,7 +76,7 @@ def test_what_a_limit_takes_away(make_post: Callable[..., Post], tokenizer: Any)
     long = make_post("My cat\n" + "was lost in the garden " * 10, "lost", "line 2")
     hopeless = make_post("My cat", "lost " * 80, "line 3")
     limit = count(short.prompt) + 10
-    (block,) = TokenRuler(tokenizer, limit).measured([short, long, hopeless])
+    (block,) = TokenRuler(TLDR, tokenizer, limit).measured([short, long, hopeless])
     assert block.prompts.tolist() == [count(short.prompt), count(long.prompt), count(short.prompt)]
     assert block.responses.tolist() == [[count(" lost") + 1, count(" lost") + 1, count(" " + "lost " * 80) + 1]]
     # The long post keeps its first line, which makes it the short one.
@@ -102,13 +103,13 @@ def test_lengths_are_those_of_the_ids_that_are_trained_on(
 ) -> None:
     make: Callable[..., Post | Pair] = make_pair if pairs else make_post
     records = [make(body, chosen, *([rejected] if pairs else [])) for body, chosen, rejected in texts]
-    (block,) = TokenRuler(tokenizer, limit).measured(records)
+    (block,) = TokenRuler(TLDR, tokenizer, limit).measured(records)
     for place, record in enumerate(records):
-        whole = view(tokenizer, record, 10_000)
+        whole = view(TLDR, tokenizer, record, 10_000)
         assert block.prompts[place] == len(whole.prompt_ids)
         assert block.responses[:, place].tolist() == [len(ids) for ids in whole.responses]
         try:
-            cut = len(whole.prompt_ids) - len(view(tokenizer, record, limit).prompt_ids)
+            cut = len(whole.prompt_ids) - len(view(TLDR, tokenizer, record, limit).prompt_ids)
         except UserError:
             assert block.lost[place] is None
         else:
