@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from trlx.utils.errors import UserError
 
 END_OF_TEXT = "<|endoftext|>"
+Keep = Literal["start", "end"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,15 @@ class EncodedSample:
     response_ids: list[int]  # ends with EOS
 
 
+class Parts(NamedTuple):
+    """A prompt in three parts, which joined are the prompt; only the body may be cut."""
+
+    head: str
+    body: str
+    closing: str
+    keep: Keep = "start"  # what is left of a body that is cut: the start of a post, the end of a dialogue
+
+
 @dataclass(frozen=True)
 class TextForm:
     """The texts of one task.
@@ -31,17 +41,15 @@ class TextForm:
     Args:
         clean_prompt: text of the data → prompt, the same again for a prompt.
         clean_response: text of the data → response, without leading space, marks and end-of-text.
-        split_prompt: prompt → (head, body, closing), which joined are the prompt; only the body may be cut.
+        split_prompt: prompt → its `Parts`.
         stays: what head and closing are called, for messages.
-        keep: the end of the body that a cut prompt keeps: "start" of a post, "end" of a dialogue.
         min_words: pairs with a response of fewer are dropped.
     """
 
     clean_prompt: Callable[[str], str]
     clean_response: Callable[[str], str]
-    split_prompt: Callable[[str], tuple[str, str, str]]
+    split_prompt: Callable[[str], Parts]
     stays: str
-    keep: Literal["start", "end"] = "start"
     min_words: int = 1
 
     def cut(self, prompt: str, tokenizer: Any, max_tokens: int) -> str:
@@ -54,14 +62,14 @@ class TextForm:
         prompt = self.clean_prompt(prompt)
         if len(token_ids(tokenizer, prompt)) <= max_tokens:
             return prompt
-        head, body, closing = self.split_prompt(prompt)
+        head, body, closing, keep = self.split_prompt(prompt)
 
         def fits(kept: str) -> bool:
             return len(token_ids(tokenizer, head + kept + closing)) <= max_tokens
 
-        for cuts in (lambda: self._line_cuts(body), lambda: self._token_cuts(body, tokenizer)):
-            place = _last_fit(cuts(), lambda cut: fits(self._kept(body, cut)))
-            kept = "" if place is None else self._kept(body, place)
+        for cuts in (lambda: _line_cuts(body, keep), lambda: _token_cuts(body, keep, tokenizer)):
+            place = _last_fit(cuts(), lambda cut: fits(_kept(body, cut, keep)))
+            kept = "" if place is None else _kept(body, place, keep)
             if kept:  # a cut that leaves no text is no better than none
                 return head + kept + closing
         if not fits(""):
@@ -90,20 +98,23 @@ class TextForm:
             )
         return EncodedSample(token_ids(tokenizer, self.cut(prompt, tokenizer, room)), response_ids)
 
-    def _line_cuts(self, body: str) -> list[int]:
-        """Where whole lines can be cut off, ever less of them."""
-        breaks = [found.start() for found in re.finditer("\n", body)]
-        return breaks if self.keep == "start" else [place + 1 for place in reversed(breaks)]
 
-    def _token_cuts(self, body: str, tokenizer: Any) -> list[int]:
-        """Where tokens of the line that is kept to the last can be cut off, ever less of them."""
-        if self.keep == "start":
-            return [end for _, end in _token_spans(tokenizer, body.split("\n", 1)[0])]
-        line = body.rpartition("\n")[2]
-        return [len(body) - len(line) + start for start, _ in reversed(_token_spans(tokenizer, line))]
+def _line_cuts(body: str, keep: Keep) -> list[int]:
+    """Where whole lines can be cut off, ever less of them."""
+    breaks = [found.start() for found in re.finditer("\n", body)]
+    return breaks if keep == "start" else [place + 1 for place in reversed(breaks)]
 
-    def _kept(self, body: str, cut: int) -> str:
-        return body[:cut].rstrip() if self.keep == "start" else body[cut:].lstrip()
+
+def _token_cuts(body: str, keep: Keep, tokenizer: Any) -> list[int]:
+    """Where tokens of the line that is kept to the last can be cut off, ever less of them."""
+    if keep == "start":
+        return [end for _, end in _token_spans(tokenizer, body.split("\n", 1)[0])]
+    line = body.rpartition("\n")[2]
+    return [len(body) - len(line) + start for start, _ in reversed(_token_spans(tokenizer, line))]
+
+
+def _kept(body: str, cut: int, keep: Keep) -> str:
+    return body[:cut].rstrip() if keep == "start" else body[cut:].lstrip()
 
 
 def _last_fit(cuts: list[int], fits: Callable[[int], bool]) -> int | None:

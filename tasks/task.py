@@ -14,10 +14,12 @@ from typing import Any
 
 from tasks.form import TextForm
 from tasks.gold import Facts
-from tasks.reading.columns import check_columns, mapped
+from tasks.reading.chat import read_prompt
+from tasks.reading.columns import check_columns, mapped, row_id
 from tasks.reading.formats import Kind, PostText, RowFormats
 from tasks.reading.rows import SKIP, BadRow, BadRows, OnBadRows, RawRow, Skipped, choose_on_bad, stop
 from tasks.reading.sources import open_source
+from tasks.reading.texts import others
 from tasks.records import Pair, PairCounts, Post
 from trlx.utils import logging
 from trlx.utils.errors import UserError
@@ -32,14 +34,17 @@ class Task:
     Args:
         name: of the option `task`.
         form: of its texts.
-        row: a row of the task's own columns → one of a format that is known; other rows as they are. Raises BadRow.
+        row: (a row of the task's own columns, what it is to be) → one of a format that is known; other rows as they
+            are. Raises BadRow.
+        needs_response: whether posts without a response are refused; else their `summary` is empty.
         gold_score: `gold_score(facts, response_text, ended)` takes `post.extra["facts"]`; None where the true quality
             is unknown.
     """
 
     name: str
     form: TextForm
-    row: Callable[[RawRow], RawRow] = lambda row: row
+    row: Callable[[RawRow, Kind], RawRow] = lambda row, kind: row
+    needs_response: bool = True
     gold_score: Callable[[Facts, str, bool], float] | None = None
 
     def iter_posts(
@@ -159,17 +164,22 @@ class Task:
         forms = RowFormats(kind, columns)
         for number, raw in enumerate(itertools.islice(opened.rows(on_bad), limit), start=1):
             try:
-                row = self.row(mapped(raw, columns))
-                yield number, row, forms.of(row).read(row)
+                row = self.row(mapped(raw, columns), kind)
+                yield number, row, self._read(row, forms)
             except BadRow as bad:
                 on_bad(bad)
+
+    def _read(self, row: RawRow, forms: RowFormats) -> Any:
+        if not self.needs_response and row.values.get("completion") == "":
+            return PostText(read_prompt(row), "", row_id(row), others(row, ("prompt", "completion")))
+        return forms.of(row).read(row)
 
     def _post(self, row: RawRow, text: PostText, name: str) -> Post:
         """The cleaned record. Raises: BadRow when nothing is left of the post or the summary."""
         prompt, summary = self.form.clean_prompt(text.prompt), self.form.clean_response(text.summary)
         body = self.form.split_prompt(prompt)[1].strip()
         for what, left in (("post", body), ("summary", summary)):
-            if not left:
+            if not left and (what == "post" or self.needs_response):
                 raise BadRow(row.where, f"the {what} is empty", f"fill it in, drop the row, {SKIP}")
         return Post(name, prompt, summary, body, text.extra, row.where)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from tasks.form import END_OF_TEXT, TextForm
+from tasks.form import END_OF_TEXT, Parts, TextForm
 
 PROMPT_END = "TL;DR:"
 
@@ -52,7 +52,7 @@ def clean_summary(text: str) -> str:
     return _LEADING_MARKS.sub("", text).strip()
 
 
-def split_prompt(prompt: str) -> tuple[str, str, str]:
+def split_prompt(prompt: str) -> Parts:
     """Header (subreddit, title, `POST: `), body and closing; joined they give `clean_prompt(prompt)`."""
     prompt = clean_prompt(prompt)
     match = _HEADER.match(prompt)
@@ -60,7 +60,7 @@ def split_prompt(prompt: str) -> tuple[str, str, str]:
     end = len(prompt) - len(PROMPT_END)
     end = len(prompt[:end].rstrip("\n"))
     start = min(start, end)
-    return prompt[:start], prompt[start:end], prompt[end:]
+    return Parts(prompt[:start], prompt[start:end], prompt[end:])
 
 
 def subreddit_of(prompt: str) -> str:

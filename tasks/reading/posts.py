@@ -88,7 +88,7 @@ def parts_of_prompt(record: Post | Pair) -> Mapping[str, str]:
 
     Raises: BadRow for other prompts, which would come back changed.
     """
-    header, body, _ = split_prompt(record.prompt)
+    header, body, *_ = split_prompt(record.prompt)
     found = [pattern.search(header) for pattern in (_SUBREDDIT, _TITLE)]
     subreddit, title = (match.group(1).strip() if match else "" for match in found)
     # Without its "r/" as OpenAI has it, but for a name that would lose more of its beginning.

@@ -89,7 +89,7 @@ def test_truncation_refuses_when_the_header_does_not_fit(tokenizer: Any) -> None
 @given(st.text(alphabet="the cat\n. é日🐈", max_size=80), st.integers(min_value=20, max_value=80))
 def test_truncation_keeps_its_promises(tokenizer: Any, body: str, room: int) -> None:
     prompt = format_post("pets", "My cat", body)
-    header, _, end = split_prompt(format_post("pets", "My cat", ""))
+    header, _, end, _ = split_prompt(format_post("pets", "My cat", ""))
     if len(token_ids(tokenizer, header + end)) > room:
         return
     cut = TLDR.cut(prompt, tokenizer, room)
