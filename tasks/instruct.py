@@ -43,7 +43,9 @@ def split_prompt(prompt: str) -> Parts:
     """Of an instruction the context may be cut, at its end, else its own text; of a dialogue the first turns."""
     prompt = clean_prompt(prompt)
     if prompt.endswith(TURN):
-        last = max(prompt.rfind("\n\nHuman:"), prompt.rfind("\n\nUser:"), 0)
+        last = max(prompt.rfind("\n\nHuman:"), prompt.rfind("\n\nUser:"))
+        if last <= 0:  # one turn alone
+            last = len(prompt.removesuffix(TURN).rstrip())
         return Parts("", prompt[:last], prompt[last:], "end")
     start = prompt.find(f"\n\n{CONTEXT}\n")
     start = start + len(f"\n\n{CONTEXT}\n") if start >= 0 else len(f"{INSTRUCTION}\n")
