@@ -25,6 +25,16 @@ class EncodedSample:
     response_ids: list[int]  # ends with EOS
 
 
+CountTokens = Callable[[str], int]
+
+
+class Divided(NamedTuple):
+    """A text in which prompt and response were one."""
+
+    prompt: str
+    response: str
+
+
 class Parts(NamedTuple):
     """A prompt in three parts, which joined are the prompt; only the body may be cut."""
 
@@ -44,6 +54,8 @@ class TextForm:
         split_prompt: prompt → its `Parts`.
         stays: what head and closing are called, for messages.
         min_words: pairs with a response of fewer are dropped.
+        divide: of a post without a response, whose prompt holds both: (text, tokens of a text, most tokens of both and EOS
+            or None) → the two, or None where the text is too short for that. None where prompts are whole.
     """
 
     clean_prompt: Callable[[str], str]
@@ -51,6 +63,7 @@ class TextForm:
     split_prompt: Callable[[str], Parts]
     stays: str
     min_words: int = 1
+    divide: Callable[[str, CountTokens, int | None], Divided | None] | None = None
 
     def cut(self, prompt: str, tokenizer: Any, max_tokens: int) -> str:
         """The prompt with as much of its body as makes at most `max_tokens` tokens.

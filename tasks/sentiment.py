@@ -1,0 +1,94 @@
+"""Sentiment of film reviews (IMDB): a prompt is how a review begins, the response how it goes on.
+
+    {"text": "...", "label": 1}          1 or "positive" (pos), 0 or "negative" (neg); other columns are kept
+
+Reviews of under 200 characters are left out. How long a prompt is, 6 to 18 tokens up to the end of a word, follows from
+the review's own text, so that it is the same in every stage and run. Pairs come in any format that `tasks.reading` knows.
+Left out: neutral reviews, and ratings.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import re
+from typing import Any
+
+from tasks.form import END_OF_TEXT, CountTokens, Divided, Parts, TextForm
+from tasks.reading.columns import need_text
+from tasks.reading.formats import Kind
+from tasks.reading.rows import SKIP, BadRow, RawRow
+from tasks.task import Task
+
+PROMPT_TOKENS = (6, 18)
+MIN_CHARACTERS = 200
+LABELS = {**dict.fromkeys(("1", "pos", "positive", "true"), 1), **dict.fromkeys(("0", "neg", "negative", "false"), 0)}
+
+_SENTENCE_ENDS = re.compile(r"[.!?][\"')\]]*(?=\s|$)")
+_WORD_ENDS = re.compile(r"\S(?=\s|$)")
+
+
+def clean(text: str) -> str:
+    """The text without HTML line breaks, outer white space and anything from an end-of-text mark on."""
+    return re.sub(r"<br\s*/?>", "\n", text.split(END_OF_TEXT, 1)[0]).strip()
+
+
+def whole(prompt: str) -> Parts:
+    """A prompt has no parts that must stay; a long one is cut at its end."""
+    return Parts("", clean(prompt), "")
+
+
+def divide(text: str, count: CountTokens, longest: int | None) -> Divided | None:
+    """How a review begins, and how it goes on: for at most `longest` tokens of both and EOS, to the end of a sentence.
+
+    None for a review that is too short to be divided.
+    """
+    low, high = PROMPT_TOKENS
+    wanted = low + int.from_bytes(hashlib.sha256(text.encode()).digest()[:4]) % (high - low + 1)
+    ends = [found.end() for found in _WORD_ENDS.finditer(text)][: high + 1]  # a word has a token or more
+    fitting = [end for end in ends if low <= count(text[:end]) <= wanted] or [
+        end for end in ends if low <= count(text[:end]) <= high
+    ][:1]
+    if len(text) < MIN_CHARACTERS or not fitting:
+        return None
+    end = fitting[-1]
+    prompt, rest = text[:end], text[end:].strip()
+    room = None if longest is None else longest - count(prompt) - 1
+    response = rest if room is None else _shortened(rest, count, room)
+    return Divided(prompt, response) if response else None
+
+
+def _shortened(text: str, count: CountTokens, room: int) -> str:
+    """As many sentences as fit, else as many words."""
+    if count(" " + text) <= room:
+        return text
+    for ends in (_SENTENCE_ENDS, _WORD_ENDS):
+        places = [found.end() for found in ends.finditer(text[: 12 * room])]  # a token rarely has as many letters
+        fitting = [place for place in places if count(" " + text[:place]) <= room]
+        if fitting:
+            return text[: fitting[-1]]
+    return ""
+
+
+def label_of(raw: RawRow) -> int:
+    """1 for positive, 0 for negative. Raises: BadRow for anything else."""
+    value: Any = raw.values.get("label")
+    found = LABELS.get(str(value).strip().lower())
+    if found is None:
+        remedy = f"make it 0 or 1 (negative or positive), drop the row, {SKIP}"
+        raise BadRow(raw.where, "a label that is neither positive nor negative", remedy, repr(value)[:40])
+    return found
+
+
+def row(raw: RawRow, kind: Kind) -> RawRow:
+    """A review as a prompt that is yet to be divided. Raises: BadRow for one that is empty or has another label."""
+    if kind != "posts" or "text" not in raw.values:
+        return raw
+    values = {name: value for name, value in raw.values.items() if name not in ("text", "label")}
+    if "label" in raw.values:
+        values["positive"] = label_of(raw)
+    return dataclasses.replace(raw, values=values | {"prompt": need_text(raw, "text"), "completion": ""})
+
+
+FORM = TextForm(clean, clean, whole, stays="nothing", divide=divide)
+TASK = Task("sentiment", FORM, row, needs_response=False)
