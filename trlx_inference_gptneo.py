@@ -41,7 +41,7 @@ from evaluation.summaries import Writer, of_baseline
 from evaluation.tables import print_tables
 from reward_model.model import check_reward_model
 from reward_model.scorer import RewardScorer
-from tasks.encoding import cut_prompts
+from tasks.encoding import cut_prompts, require_responses
 from tasks.reading.rows import OnBadRows
 from tasks.records import Post
 from tasks.registry import get_task
@@ -73,6 +73,7 @@ class InferenceOptions:
         baselines: plain summaries judged like models, separated by commas: title, first_sentence, first_30_words.
         baseline: the model that the others are compared with (paired differences, KL); skipped when not judged.
         reward_model: its folder; null for root/ckpts/reward_model.
+        reward_label: of a text classifier, the label whose log-odds are the reward; null for what its config.json says.
         second_reward_model: one trained on other pairs; null for root/ckpts/second_reward_model where it is there.
         task: how rows of data are read and whether there is a gold score; see `tasks/`.
         data: hub id, local folder (or folder/prefix), or JSONL, JSON, CSV or Parquet files (also .gz).
@@ -100,6 +101,7 @@ class InferenceOptions:
     baselines: str = "title,first_sentence,first_30_words"
     baseline: str = "sft"
     reward_model: str | None = None
+    reward_label: str | None = None
     second_reward_model: str | None = None
     task: str = "tldr"
     data: str = "CarperAI/openai_summarize_tldr"
@@ -172,7 +174,7 @@ def evaluate(options: InferenceOptions) -> tuple[Results, list[str]]:
     for path in models.values():
         require_vocabulary(load_config(path, "--models"), load_tokenizer(path, "--models"), path)
     for path in filter(None, (reward_path, second_path)):
-        check_reward_model(path)
+        check_reward_model(path, options.reward_label)
     judged_by = {
         "reward_model": about(reward_path, run),
         "second_reward_model": about_second(second_path, reward_path, run),
@@ -185,13 +187,15 @@ def evaluate(options: InferenceOptions) -> tuple[Results, list[str]]:
     posts = task.load_posts(
         options.data, options.split, limit=options.limit, columns=options.columns, bad_rows=options.bad_rows
     )
-    posts = cut_prompts(posts, task.form, tokenizer, options.settings.max_prompt_tokens, bad_rows=options.bad_rows)
+    room, longest = options.settings.max_prompt_tokens, options.max_new_tokens
+    posts = cut_prompts(posts, task.form, tokenizer, room, response_tokens=longest, bad_rows=options.bad_rows)
+    require_responses(posts)
     print(f"{len(posts)} posts of {run.shown(options.data)}, split {options.split}", flush=True)
 
     take(run.metadata)
     progress = Progress(run.metadata / ".evaluation", bool(options.resume))
     precision = str(choose_dtype(options.reward_dtype, devices.reward))
-    states = [model_facts(path) for path in (reward_path, second_path or "")]
+    states = [options.reward_label, *(model_facts(path) for path in (reward_path, second_path or ""))]
     bench = Bench(
         task=task,
         scorer=load_scorer(reward_path, options, devices),
@@ -212,9 +216,8 @@ def evaluate(options: InferenceOptions) -> tuple[Results, list[str]]:
 def load_scorer(path: str, options: InferenceOptions, devices: Devices) -> RewardScorer:
     """A reward model as the options want it."""
     dtype = choose_dtype(options.reward_dtype, devices.reward)
-    return RewardScorer.load(
-        path, devices.reward, dtype, options.max_length, options.reward_batch_size, get_task(options.task).form.cut
-    )
+    form, size = get_task(options.task).form, options.reward_batch_size
+    return RewardScorer.load(path, devices.reward, dtype, options.max_length, size, form.cut, options.reward_label)
 
 
 def judge_models(

@@ -28,6 +28,8 @@ from trlx.pipeline.token_store import TokenStore
 from trlx.utils.errors import UserError
 from trlx.utils.pretrained import load_tokenizer
 
+cut_prompt = TLDR.cut  # of `map`; the engine cuts by itself
+
 Column = tuple[np.ndarray, np.ndarray]  # lengths (N,), and the ids end to end
 
 
@@ -118,7 +120,7 @@ def encode_batch(batch: dict[str, list[str]], tokenizer: Any, max_length: int) -
         room = max_length - len(response) - 1
         try:
             fits = len(prompt) <= room
-            prompt = prompt if fits else token_ids(tokenizer, TLDR.cut(text, tokenizer, room))
+            prompt = prompt if fits else token_ids(tokenizer, cut_prompt(text, tokenizer, room))
         except UserError:
             continue
         kept[PARTS[0]].append(prompt)

@@ -42,7 +42,7 @@ from evaluation.progress import Progress
 from evaluation.sampled import Sampler, Samples, loaded_late, rewards, text_measures
 from reward_model.model import check_reward_model
 from reward_model.scorer import RewardScorer
-from tasks.encoding import cut_prompts
+from tasks.encoding import cut_prompts, require_responses
 from tasks.records import Post
 from tasks.registry import get_task
 from tasks.run_folder import RunFolder, fill_places
@@ -157,9 +157,9 @@ def _posts(options: FrontierOptions, tokenizer: PreTrainedTokenizerBase) -> list
     posts = task.load_posts(
         options.data, options.split, limit=options.limit, columns=options.columns, bad_rows=options.bad_rows
     )
-    return cut_prompts(
-        posts, task.form, tokenizer, options.max_length - options.max_new_tokens, bad_rows=options.bad_rows
-    )
+    room, longest = options.max_length - options.max_new_tokens, options.max_new_tokens
+    posts = cut_prompts(posts, task.form, tokenizer, room, response_tokens=longest, bad_rows=options.bad_rows)
+    return require_responses(posts)
 
 
 def measure(

@@ -157,6 +157,7 @@ def policy_metrics(
     for note in notes if is_main_rank() else []:
         print(f"[{stage}] {note}", flush=True)
     same = RewardOptions(
+        reward_label=options.reward_label,
         reward_relative=options.reward_relative,
         reward_batch_size=options.reward_batch_size,
         reward_dtype=options.reward_dtype,
@@ -189,7 +190,7 @@ def second_reward_folder(options: MonitoredOptions, reward_folders: Sequence[str
             return None, [f"{folder} is trained against, so it does not judge: --second_reward_model names another"]
         told = "--monitor second_reward_model:" if named is None else "--second_reward_model"
         raise UserError(f"{told} {folder} is trained against: it must be another than --reward_model")
-    check_reward_model(folder)
+    check_reward_model(folder, options.reward_label)
     return folder, [line for trained in reward_folders if (line := _kinship(folder, trained))]
 
 

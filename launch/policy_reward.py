@@ -33,7 +33,7 @@ def require_reward_models(options: RewardOptions, root: str) -> list[str]:
     made = f"`{MAKERS['ckpts', 'reward_model']}` with the same --root makes it"
     for folder in folders:
         require_model("reward", folder, made if same_model(folder, own) else "--reward_model names it: check the path")
-        check_reward_model(folder)
+        check_reward_model(folder, options.reward_label)
     return folders
 
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from launch.checks import require_start
 from launch.policy_outputs import log_folder
 from reward_model.reward_options import RewardOptions, check_reward_options
-from tasks.encoding import cut_prompts
+from tasks.encoding import cut_prompts, require_responses
 from tasks.reading.rows import OnBadRows
 from tasks.records import Post
 from tasks.registry import get_task
@@ -129,21 +129,22 @@ def load_prompts(
 
     Raises: UserError as the task's `load_posts`, and for prompts that leave no room for a response.
     """
-    length = max_prompt_length(config)
     valid_data = options.valid_data or options.data
-    train = _load_split(options, options.data, options.train_split, options.train_limit, tokenizer, length)
-    valid = _load_split(options, valid_data, options.valid_split, options.eval_limit, tokenizer, length)
+    train = _load_split(options, options.data, options.train_split, options.train_limit, tokenizer, config)
+    valid = _load_split(options, valid_data, options.valid_split, options.eval_limit, tokenizer, config)
     if is_main_rank() and [post.prompt for post in valid] == [post.prompt for post in train]:
         print(f"[{stage}] evaluating on the prompts that are trained on: --valid_data names others", flush=True)
     return train, valid
 
 
 def _load_split(
-    options: PolicyOptions, source: str, split: str, limit: int | None, tokenizer: Any, max_tokens: int
+    options: PolicyOptions, source: str, split: str, limit: int | None, tokenizer: Any, config: TRLConfig
 ) -> list[Post]:
-    task = get_task(options.task)
+    task, room = get_task(options.task), max_prompt_length(config)
     posts = task.load_posts(source, split, limit=limit, columns=options.columns, bad_rows=options.bad_rows)
-    return cut_prompts(posts, task.form, tokenizer, max_tokens, bad_rows=options.bad_rows)
+    longest = config.train.seq_length - room
+    posts = cut_prompts(posts, task.form, tokenizer, room, response_tokens=longest, bad_rows=options.bad_rows)
+    return require_responses(posts, "the reward is relative to it") if options.reward_relative else posts
 
 
 def as_prompt(post: Post) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def train_policy(stage: str, options: MonitoredOptions) -> AccelerateRLTrainer:
     watching = choose_monitor(options, metrics, config.train)
     require_limits(config)  # once more, now that it is known what is watched
     if options.preflight:
-        from_main_rank(lambda: _preflight(stage, config, reward_models))
+        from_main_rank(lambda: _preflight(stage, config, reward_models, options.reward_label))
     resumed = from_main_rank(lambda: claim_outputs(stage, config, options.overwrite, options.resume))
     config.train.resume_from_checkpoint = resumed
     if resumed and is_main_rank() and (changed := changed_options(log_folder(config.train), options)):
@@ -87,9 +87,11 @@ def _note(config: TRLConfig, record: Mapping[str, Any]) -> None:
         write_json(log_folder(config.train) / RUN_FILE, record)
 
 
-def _preflight(stage: str, config: TRLConfig, reward_models: Sequence[str]) -> None:
+def _preflight(stage: str, config: TRLConfig, reward_models: Sequence[str], reward_label: str | None) -> None:
     unfrozen = config.model.num_layers_unfrozen
-    found = preflight(str(config.model.model_path), reward_models, num_layers_unfrozen=unfrozen)
+    found = preflight(
+        str(config.model.model_path), reward_models, reward_label=reward_label, num_layers_unfrozen=unfrozen
+    )
     require_healthy(found, lambda line: _say(stage, line))
 
 

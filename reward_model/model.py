@@ -3,7 +3,7 @@
 That class reads the rightmost token that is not the pad token. Padding with EOS would therefore make it read the token
 before EOS; so a pad token of its own is added and the embeddings are grown by a row. The class has no bias: the
 normalising offset is the field `reward_offset` of its config, and `RewardScorer` subtracts it. Left out: encoders as
-reward models can be loaded, not trained here.
+reward models can be loaded, not trained here. Text classifiers serve as reward models too: `reward_model.labels`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
 
+from reward_model.labels import label_index
 from trlx.models.branches import find_blocks
 from trlx.utils.errors import UserError
 from trlx.utils.pretrained import load_config, load_model, load_tokenizer, require_vocabulary, require_whole
@@ -26,13 +27,19 @@ _OPTION = "--reward_model"  # what names a finished one
 
 
 def load_reward_model(
-    path: str | os.PathLike[str], dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+    path: str | os.PathLike[str],
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+    label: str | None = None,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A finished reward model in eval mode and its tokenizer, from a folder or hub id.
+    """A finished reward model or classifier in eval mode and its tokenizer, from a folder or hub id.
+
+    Args:
+        label: of a classifier, as of `check_reward_model`.
 
     Raises: UserError as `check_reward_model`, and when weights are missing.
     """
-    tokenizer = check_reward_model(path)
+    tokenizer = check_reward_model(path, label)
     model, missing = load_model(AutoModelForSequenceClassification, path, dtype, _OPTION)
     if missing:
         raise UserError(f"{path}: no reward model (weights {', '.join(sorted(missing))} are missing); train one first")
@@ -40,18 +47,20 @@ def load_reward_model(
     return model.to(device).eval(), tokenizer
 
 
-def check_reward_model(path: str | os.PathLike[str]) -> PreTrainedTokenizerBase:
+def check_reward_model(path: str | os.PathLike[str], label: str | None = None) -> PreTrainedTokenizerBase:
     """What can be said of a reward model without loading its weights; returns its tokenizer.
 
-    Raises: UserError when it is another kind of model, has more labels than one, or its pad token is missing, is EOS or
-        is another for the tokenizer.
+    Args:
+        label: of a classifier, the one that is the reward; None for what its config.json says.
+
+    Raises: UserError when it is another kind of model, a classifier of which no label is the reward, or its pad token
+        is missing, is EOS or is another for the tokenizer.
     """
     tokenizer, config = load_tokenizer(path, _OPTION), load_config(path, _OPTION)
     kinds = config.architectures or []
     if kinds and not any("SequenceClassification" in kind for kind in kinds):
         raise UserError(f"{path}: no reward model but a {kinds[0]}; train one first (reward_model/), or name another")
-    if config.num_labels != 1:
-        raise UserError(f"{path}: a reward model has one label, this has {config.num_labels}; name another model")
+    label_index(config, label, path)
     if config.pad_token_id is None or config.pad_token_id == tokenizer.eos_token_id:
         state = "missing" if config.pad_token_id is None else "EOS"
         raise UserError(

@@ -146,7 +146,8 @@ def load_scorer(
     Raises: UserError as `RewardScorer.load`.
     """
     size = options.reward_batch_size
-    members = [RewardScorer.load(folder, device, dtype, max_length, size, cut_prompt) for folder in folders]
+    label = options.reward_label
+    members = [RewardScorer.load(folder, device, dtype, max_length, size, cut_prompt, label) for folder in folders]
     stds = [reference_std(folder) for folder in folders]
     if len(folders) > 1 and not all(stds):
         unknown = folders[stds.index(None)]
@@ -173,7 +174,7 @@ def make_reward(
         options.reward_relative,
         options.length_penalty,
         options.length_free,
-        lambda: f"{dtype}, {max_length}: {', '.join(map(_content, folders))}",
+        lambda: f"{dtype}, {max_length}, {options.reward_label}: {', '.join(map(_content, folders))}",
     )
 
 

@@ -30,6 +30,7 @@ class RewardOptions:
 
     Args:
         reward_model: its folder or hub id, or several separated by commas; null for root/ckpts/reward_model.
+        reward_label: of a text classifier, the label whose log-odds are the reward; null for what its config.json says.
         reward_combine: how several become one: their mean, the least, or the mean minus their standard deviation.
         reward_std_weight: times the standard deviation, for mean_minus_std.
         length_penalty: reward points taken off for each response token over length_free; 0 for none.
@@ -42,6 +43,7 @@ class RewardOptions:
     """
 
     reward_model: str | None = None
+    reward_label: str | None = None
     reward_combine: Combine = "mean"
     reward_std_weight: float = 1.0
     length_penalty: float = 0.0

@@ -1,7 +1,8 @@
 """Scores of texts by a reward model: batched, sorted by length, each distinct text once.
 
 The score is that of the stock class at the last real token (EOS when the response ended), minus the model's
-`reward_offset`. Left out: rewards relative to a reference, which the caller subtracts.
+`reward_offset`; a classifier's is the log-odds of one of its labels. Left out: rewards relative to a reference, which
+the caller subtracts.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from reward_model.encoding import CutPrompt, encode, right_pad
+from reward_model.labels import label_index, log_odds, text_ids
 from reward_model.model import OFFSET_FIELD, load_reward_model
 from trlx.utils.pretrained import require_positions
 
@@ -25,11 +28,19 @@ class RewardScorer:
         tokenizer: its tokenizer.
         max_length: prompt + response + EOS in tokens; what is longer is cut in the prompt.
         batch_size: texts per forward pass.
-        cut_prompt: how a prompt is shortened, e.g. `tasks.text.truncate_prompt`; see `reward_model.encoding`.
+        cut_prompt: how a prompt is shortened, e.g. a task's `TextForm.cut`; see `reward_model.encoding`.
+        label: of a classifier, the one that is the reward; None for what its config says. It reads prompt and response
+            as one text, whether that ended or not.
     """
 
     def __init__(
-        self, model: Any, tokenizer: Any, max_length: int, batch_size: int, cut_prompt: CutPrompt | None = None
+        self,
+        model: Any,
+        tokenizer: Any,
+        max_length: int,
+        batch_size: int,
+        cut_prompt: CutPrompt | None = None,
+        label: str | None = None,
     ):
         require_positions(model.config, max_length, "max_length")
         self.model = model
@@ -38,6 +49,7 @@ class RewardScorer:
         self.batch_size = batch_size
         self.cut_prompt = cut_prompt
         self.offset = float(getattr(model.config, OFFSET_FIELD, 0.0))
+        self.label = label_index(model.config, label, model.config.name_or_path)
 
     @classmethod
     def load(
@@ -48,10 +60,11 @@ class RewardScorer:
         max_length: int = 550,
         batch_size: int = 16,
         cut_prompt: CutPrompt | None = None,
+        label: str | None = None,
     ) -> RewardScorer:
         """A scorer of the reward model in a folder or hub id. Raises: UserError as `load_reward_model`."""
-        model, tokenizer = load_reward_model(path, dtype, device)
-        return cls(model, tokenizer, max_length, batch_size, cut_prompt)
+        model, tokenizer = load_reward_model(path, dtype, device, label)
+        return cls(model, tokenizer, max_length, batch_size, cut_prompt, label)
 
     def score(
         self, prompts: Sequence[str], responses: Sequence[str], ended: Sequence[bool] | None = None
@@ -77,7 +90,13 @@ class RewardScorer:
         return [scores[key] for key in wanted]
 
     def _encode(self, prompt: str, response: str, ended: bool) -> list[int]:
+        if self.label is not None:
+            return text_ids(self.tokenizer, prompt + response, self.max_length)
         return encode(self.tokenizer, prompt, response, ended, self.max_length, self.cut_prompt)
+
+    def _values(self, logits: Tensor) -> Tensor:
+        """Scores (B,) from logits (B, labels)."""
+        return logits[:, 0] if self.label is None else log_odds(logits, self.label)
 
     @torch.inference_mode()
     def _score_ids(self, rows: Sequence[Sequence[int]]) -> list[float]:
@@ -89,7 +108,7 @@ class RewardScorer:
             batch = order[start : start + self.batch_size]
             ids, mask = right_pad([rows[index] for index in batch], self.model.config.pad_token_id)
             device = self.model.device
-            logits = self.model(input_ids=ids.to(device), attention_mask=mask.to(device)).logits[:, 0]
-            for index, value in zip(batch, logits.float().tolist(), strict=True):
+            logits = self.model(input_ids=ids.to(device), attention_mask=mask.to(device)).logits
+            for index, value in zip(batch, self._values(logits.float()).tolist(), strict=True):
                 scores[index] = value - self.offset
         return scores

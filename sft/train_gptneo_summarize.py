@@ -35,8 +35,8 @@ from sft.loss import SummaryObjective
 from sft.posts import encode_posts
 from sft.rouge import METRICS, GeneratedRouge
 from tasks.chosen import Chosen
-from tasks.encoding import cut_prompts
-from tasks.reading.rows import OnBadRows, Skipped
+from tasks.encoding import cut_prompts, divided, with_response
+from tasks.reading.rows import OnBadRows, Skipped, choose_on_bad
 from tasks.records import Post
 from tasks.registry import get_task
 from tasks.run_folder import default_under, fill_places
@@ -192,10 +192,11 @@ def chosen_rows(options: SftOptions) -> tuple[Chosen, Chosen]:
 
 def encode_split(options: SftOptions, tokenizer: Any, chosen: Chosen) -> tuple[Rows, int]:
     """The posts of a split as token ids, from the cache where they are in it; and how many were too long."""
-    skipped = Skipped()
+    skipped, form = Skipped(), get_task(options.task).form
+    posts = divided(chosen.posts(skipped), form, tokenizer, skipped, max_length=options.max_length)
     rows, too_long = encode_posts(
-        chosen.posts(skipped),
-        get_task(options.task).form,
+        with_response(posts, choose_on_bad(options.bad_rows, skipped)),
+        form,
         tokenizer,
         options.max_length,
         cache=None if options.cache is None else Path(options.cache),
@@ -211,7 +212,12 @@ def posts_to_summarize(options: SftOptions, tokenizer: Any, chosen: Chosen) -> l
     posts = itertools.islice(chosen.posts(Skipped()), options.rouge_samples)
     # A post whose title alone is too long is left out, as it is in training.
     cut = cut_prompts(
-        posts, get_task(options.task).form, tokenizer, options.max_length - options.max_new_tokens, bad_rows="skip"
+        posts,
+        get_task(options.task).form,
+        tokenizer,
+        options.max_length - options.max_new_tokens,
+        response_tokens=options.max_new_tokens,
+        bad_rows="skip",
     )
     if not cut:
         raise UserError(f"{chosen.source}: no evaluation post leaves room for a summary: raise --max_length")

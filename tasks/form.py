@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple
 from trlx.utils.errors import UserError
 
 END_OF_TEXT = "<|endoftext|>"
+WORD_ENDS = re.compile(r"\S(?=\s|$)")
 Keep = Literal["start", "end"]
 
 
@@ -54,8 +55,8 @@ class TextForm:
         split_prompt: prompt → its `Parts`.
         stays: what head and closing are called, for messages.
         min_words: pairs with a response of fewer are dropped.
-        divide: of a post without a response, whose prompt holds both: (text, tokens of a text, most tokens of both and EOS
-            or None) → the two, or None where the text is too short for that. None where prompts are whole.
+        divide: of a post without a response, whose prompt holds both: (text, tokens of a text) → the two, or None where
+            the text is too short for that. None where prompts are whole.
     """
 
     clean_prompt: Callable[[str], str]
@@ -63,7 +64,7 @@ class TextForm:
     split_prompt: Callable[[str], Parts]
     stays: str
     min_words: int = 1
-    divide: Callable[[str, CountTokens, int | None], Divided | None] | None = None
+    divide: Callable[[str, CountTokens], Divided | None] | None = None
 
     def cut(self, prompt: str, tokenizer: Any, max_tokens: int) -> str:
         """The prompt with as much of its body as makes at most `max_tokens` tokens.
@@ -81,7 +82,7 @@ class TextForm:
             return len(token_ids(tokenizer, head + kept + closing)) <= max_tokens
 
         for cuts in (lambda: _line_cuts(body, keep), lambda: _token_cuts(body, keep, tokenizer)):
-            place = _last_fit(cuts(), lambda cut: fits(_kept(body, cut, keep)))
+            place = last_fit(cuts(), lambda cut: fits(_kept(body, cut, keep)))
             kept = "" if place is None else _kept(body, place, keep)
             if kept:  # a cut that leaves no text is no better than none
                 return head + kept + closing
@@ -130,7 +131,7 @@ def _kept(body: str, cut: int, keep: Keep) -> str:
     return body[:cut].rstrip() if keep == "start" else body[cut:].lstrip()
 
 
-def _last_fit(cuts: list[int], fits: Callable[[int], bool]) -> int | None:
+def last_fit(cuts: list[int], fits: Callable[[int], bool]) -> int | None:
     """The last cut that fits, by bisection; then stepping back, as token counts are not quite monotone."""
     low, high = 0, len(cuts)
     while low < high:

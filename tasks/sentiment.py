@@ -2,19 +2,20 @@
 
     {"text": "...", "label": 1}          1 or "positive" (pos), 0 or "negative" (neg); other columns are kept
 
-Reviews of under 200 characters are left out. How long a prompt is, 6 to 18 tokens up to the end of a word, follows from
-the review's own text, so that it is the same in every stage and run. Pairs come in any format that `tasks.reading` knows.
-Left out: neutral reviews, and ratings.
+Reviews of under 200 characters are left out. How long a prompt is, 6 to 18 tokens up to the end of a word, follows
+from the review's own text, so that it is the same in every stage and run. Pairs come in any format that `tasks.reading`
+knows. Left out: neutral reviews, and ratings.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import re
 from typing import Any
 
-from tasks.form import END_OF_TEXT, CountTokens, Divided, Parts, TextForm
+from tasks.form import END_OF_TEXT, WORD_ENDS, CountTokens, Divided, Parts, TextForm, last_fit
 from tasks.reading.columns import need_text
 from tasks.reading.formats import Kind
 from tasks.reading.rows import SKIP, BadRow, RawRow
@@ -23,9 +24,6 @@ from tasks.task import Task
 PROMPT_TOKENS = (6, 18)
 MIN_CHARACTERS = 200
 LABELS = {**dict.fromkeys(("1", "pos", "positive", "true"), 1), **dict.fromkeys(("0", "neg", "negative", "false"), 0)}
-
-_SENTENCE_ENDS = re.compile(r"[.!?][\"')\]]*(?=\s|$)")
-_WORD_ENDS = re.compile(r"\S(?=\s|$)")
 
 
 def clean(text: str) -> str:
@@ -38,36 +36,24 @@ def whole(prompt: str) -> Parts:
     return Parts("", clean(prompt), "")
 
 
-def divide(text: str, count: CountTokens, longest: int | None) -> Divided | None:
-    """How a review begins, and how it goes on: for at most `longest` tokens of both and EOS, to the end of a sentence.
+def divide(text: str, count: CountTokens) -> Divided | None:
+    """How a review begins, and how it goes on; None for one that is too short."""
+    end = _end_of_prompt(text, count) if len(text) >= MIN_CHARACTERS else None
+    return None if end is None else Divided(text[:end], text[end:].strip())
 
-    None for a review that is too short to be divided.
-    """
+
+def _end_of_prompt(text: str, count: CountTokens) -> int | None:
+    """Where the prompt ends: at the last word that fits into as many tokens as the text's hash says."""
     low, high = PROMPT_TOKENS
     wanted = low + int.from_bytes(hashlib.sha256(text.encode()).digest()[:4]) % (high - low + 1)
-    ends = [found.end() for found in _WORD_ENDS.finditer(text)][: high + 1]  # a word has a token or more
-    fitting = [end for end in ends if low <= count(text[:end]) <= wanted] or [
-        end for end in ends if low <= count(text[:end]) <= high
-    ][:1]
-    if len(text) < MIN_CHARACTERS or not fitting:
-        return None
-    end = fitting[-1]
-    prompt, rest = text[:end], text[end:].strip()
-    room = None if longest is None else longest - count(prompt) - 1
-    response = rest if room is None else _shortened(rest, count, room)
-    return Divided(prompt, response) if response else None
+    ends = [found.end() for found in itertools.islice(WORD_ENDS.finditer(text), high)]  # a word has a token or more
 
+    def end_within(most: int) -> int | None:
+        end = last_fit(ends, lambda end: count(text[:end]) <= most)
+        return end if end is not None and count(text[:end]) >= low else None
 
-def _shortened(text: str, count: CountTokens, room: int) -> str:
-    """As many sentences as fit, else as many words."""
-    if count(" " + text) <= room:
-        return text
-    for ends in (_SENTENCE_ENDS, _WORD_ENDS):
-        places = [found.end() for found in ends.finditer(text[: 12 * room])]  # a token rarely has as many letters
-        fitting = [place for place in places if count(" " + text[:place]) <= room]
-        if fitting:
-            return text[: fitting[-1]]
-    return ""
+    found = end_within(wanted)
+    return end_within(high) if found is None else found  # a long word may jump over the wanted number
 
 
 def label_of(raw: RawRow) -> int:

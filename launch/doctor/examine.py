@@ -55,6 +55,7 @@ def preflight(
     start: str,
     reward_models: Sequence[str] = (),
     *,
+    reward_label: str | None = None,
     num_layers_unfrozen: int = 2,
     temperature: float = 1.0,
     device: str | None = None,
@@ -66,7 +67,7 @@ def preflight(
 
     Args:
         start: folder or hub id of the model that is trained, a language model or a reward model.
-        reward_models: that PPO trains against.
+        reward_models: that PPO trains against. reward_label: of those that are text classifiers.
         num_layers_unfrozen, temperature: of PPO. device: where the models are tried; None for the first GPU or the CPU.
 
     Raises: UserError for a device that is not here.
@@ -78,7 +79,8 @@ def preflight(
         scored = is_reward_model(start)
     except UserError as error:
         return [*findings, Finding("fail", "model", str(error))]
-    models = Models({}, {"model": start} | judges) if scored else Models({"model": start}, judges)
+    policies, judges = ({}, {"model": start} | judges) if scored else ({"model": start}, judges)
+    models = Models(policies, judges, reward_label)
     findings += tokenizer_findings(models)
     return findings + _models(models, num_layers_unfrozen, temperature, _device(device))
 
@@ -110,7 +112,7 @@ def _models(models: Models, num_layers_unfrozen: int, temperature: float, device
         findings += _made(f"model, {role}", act)
         release_memory()
     for role, path in models.reward_models.items():
-        findings += _made(f"model, {role}", partial(reward.load_and_examine, role, path, device))
+        findings += _made(f"model, {role}", partial(reward.load_and_examine, role, path, device, models.reward_label))
         release_memory()
     return findings
 

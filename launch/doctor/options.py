@@ -22,6 +22,7 @@ class DoctorOptions:
         root: the run's root folder: its disk is looked at, and the models below it where none are given.
         policy: a folder or hub id of the model that PPO starts from; by default `root/ckpts/sft` where there is one.
         reward_model: the same of the reward model; by default `root/ckpts/reward_model` where there is one.
+        reward_label: of a text classifier, the label that is the reward; null for what its config.json says.
         num_layers_unfrozen: blocks of the policy that PPO trains, from the top; -1 for all (more memory).
         temperature: PPO's sampling temperature.
         device: where models are run, e.g. cuda:0; null for the first GPU, or the CPU where there is none.
@@ -31,6 +32,7 @@ class DoctorOptions:
     root: str = DEFAULT_ROOT
     policy: str | None = None
     reward_model: str | None = None
+    reward_label: str | None = None
     num_layers_unfrozen: int = 2
     temperature: float = 1.0
     device: str | None = None
@@ -43,10 +45,12 @@ class Models:
 
     Args:
         policies: of one tokenizer; the first is what PPO starts from. reward_models: scored as they stand.
+        reward_label: of those that are text classifiers; None for what their configs say.
     """
 
     policies: dict[str, str]
     reward_models: dict[str, str]
+    reward_label: str | None = None
 
 
 def check_options(options: DoctorOptions) -> None:
@@ -64,9 +68,9 @@ def models_of(options: DoctorOptions) -> Models:
     trained = {"best policy": run.best_policy, "best held-out policy": run.best_heldout_policy}
     policies = start | (_there(trained) if not options.policy else {})
     if options.reward_model:
-        return Models(policies, {"reward model": options.reward_model})
+        return Models(policies, {"reward model": options.reward_model}, options.reward_label)
     judges = {"reward model": run.reward_model, "second reward model": run.second_reward_model}
-    return Models(policies, _there(judges))
+    return Models(policies, _there(judges), options.reward_label)
 
 
 def is_reward_model(path: str) -> bool:

@@ -28,30 +28,33 @@ PAD_TOKEN = "padding cannot be told from the end: give it a pad token of its own
 POSITION = "the reward would be that of unfinished text: make pad_token_id the same in config.json and tokenizer"
 
 
-def load_and_examine(name: str, path: str, device: torch.device) -> list[Finding]:
+def load_and_examine(name: str, path: str, device: torch.device, label: str | None = None) -> list[Finding]:
     """`reward_findings` of a folder or hub id. Raises: UserError when it cannot be read or is no reward model."""
-    return reward_findings(name, *load_reward_model(path, device=device))
+    model, tokenizer = load_reward_model(path, device=device, label=label)
+    return reward_findings(name, model, tokenizer, label)
 
 
 @torch.no_grad()
-def reward_findings(name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[Finding]:
-    """Padding invariance and where the score is read.
+def reward_findings(
+    name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, label: str | None = None
+) -> list[Finding]:
+    """Padding invariance and where the score is read; a text classifier has no score at a token, so padding alone.
 
     Args:
         name: what to call the model. model: in eval mode, on its device. tokenizer: its own.
+        label: of a classifier, the one that is the reward; None for what its config says.
     """
     length = min(LENGTH, getattr(model.config, "max_position_embeddings", None) or LENGTH)
-    return [
-        _padding(name, model, tokenizer, length),
-        _pad_token(name, model, tokenizer),
-        _position(name, model, tokenizer, length),
-    ]
+    findings = [_padding(name, model, tokenizer, length, label), _pad_token(name, model, tokenizer)]
+    return findings if (model.config.num_labels or 1) > 1 else [*findings, _position(name, model, tokenizer, length)]
 
 
-def _padding(name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, length: int) -> Finding:
+def _padding(
+    name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, length: int, label: str | None
+) -> Finding:
     def score(texts: Sequence[Text], size: int) -> list[float]:
         prompts, answers = zip(*texts, strict=True)
-        return RewardScorer(model, tokenizer, length, size).score(prompts, answers)
+        return RewardScorer(model, tokenizer, length, size, label=label).score(prompts, answers)
 
     found = invariance(score, [(prompt, " " + summary) for prompt, summary in TEXTS])
     assert found is not None

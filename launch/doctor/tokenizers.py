@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from transformers import PreTrainedTokenizerBase
 
@@ -34,7 +35,7 @@ def tokenizer_findings(models: Models) -> list[Finding]:
             findings.append(_policy(role, path, found, first))
             first = first or found
     for role, path in models.reward_models.items():
-        found = _read(role, path, check_reward_model, findings)
+        found = _read(role, path, partial(check_reward_model, label=models.reward_label), findings)
         if found is not None:
             findings.append(_reward_model(role, found, first))
     return findings

@@ -8,6 +8,7 @@ import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from tasks.encoding.dividing import divided
 from tasks.form import TextForm
 from tasks.reading.rows import SKIP, BadRow, OnBadRows, Skipped, choose_on_bad
 from tasks.records import Post
@@ -40,13 +41,17 @@ def cut_prompts(
     tokenizer: Any,
     max_tokens: int,
     *,
+    response_tokens: int | None = None,
     bad_rows: OnBadRows = "stop",
     workers: int | None = None,
 ) -> list[Post]:
     """The posts with prompts of at most `max_tokens` tokens; shorter ones stay as they are.
 
+    Posts whose text is yet to be divided are divided first; those that are too short for it are left out, and counted.
+
     Args:
         form: of their texts. tokenizer: transformers'. workers: threads; None for one a core.
+        response_tokens: of a text that is divided, the most that its response has, EOS included; None for all.
         bad_rows: stop at a post whose prompt has parts that must stay and are longer by themselves, or skip it and say
             so.
 
@@ -55,6 +60,7 @@ def cut_prompts(
     work = functools.partial(_fit_batch, form=form, tokenizer=BatchTokenizer(tokenizer), max_tokens=max_tokens)
     cut, skipped = [], Skipped()
     on_bad = choose_on_bad(bad_rows, skipped)
+    posts = divided(posts, form, tokenizer, skipped, response_tokens=response_tokens)
     for post, fitted in itertools.chain.from_iterable(in_threads(work, posts, workers)):
         if isinstance(fitted, UserError):
             on_bad(_too_long(post, form, max_tokens))

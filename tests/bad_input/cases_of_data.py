@@ -123,7 +123,7 @@ CASES = [
         "post-longer-than-the-context",
         SFT,
         data(lines({**POSTS[0], "prompt": LONG_TITLE})),
-        ("none of 1 posts can be trained on", "posts.jsonl, line", "raise the length limit or drop the post"),
+        ("none of 1 posts can be trained on", "posts.jsonl, line", "raise the length limit or drop the row"),
     ),
     Case(
         "context-longer-than-the-model",

@@ -38,7 +38,7 @@ def test_both_sides_give_the_same_ids(folder: Path, max_length: int) -> None:
 
 def test_a_side_that_does_something_else_is_noticed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     right = took(folder, "datasets", 300).digest
-    monkeypatch.setattr(encoding_sides, "truncate_prompt", lambda text, tokenizer, room: text[:200])
+    monkeypatch.setattr(encoding_sides, "cut_prompt", lambda text, tokenizer, room: text[:200])
     assert took(folder, "datasets", 299).digest != took(folder, "engine", 299).digest
     assert took(folder, "engine", 300).digest == right
 

@@ -135,7 +135,7 @@ def test_the_same_post_gives_the_same_samples_whatever_came_before(bench: Bench)
 
 def test_the_best_of_more_is_no_worse(bench: Bench) -> None:
     def best(n: int) -> float:
-        more = Bench(bench.policies, bench.scorers, 60, 8, n, batch_size=1, seed=3)
+        more = Bench(bench.form, bench.policies, bench.scorers, 60, 8, n, batch_size=1, seed=3)
         return float(more.attempt(PROMPT).columns[2].facts["reward"])
 
     # One row a batch: the first samples of a longer list are those of a shorter one.

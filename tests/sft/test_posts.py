@@ -65,6 +65,6 @@ def test_what_changes_the_ids_is_encoded_anew(change: str, tokenizer: Any, tmp_p
 
 def test_none_that_fits_says_why_and_leaves_no_store(tokenizer: Any, tmp_path: Path) -> None:
     for _ in range(2):
-        with pytest.raises(UserError, match=r"none of 1 posts can be trained on: x\.jsonl, line 2: a summary of"):
+        with pytest.raises(UserError, match=r"none of 1 posts can be trained on: x\.jsonl, line 2: a response of"):
             encode_posts(POSTS[1:2], TLDR, tokenizer, 64, cache=tmp_path / "c", made_from={})
     assert not [path for path in (tmp_path / "c").iterdir() if path.is_dir()]

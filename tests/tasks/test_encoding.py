@@ -185,7 +185,7 @@ def test_tokenizers_written_in_python() -> None:
     (sample,), left_out = at_once(posts, Python(), 16)
     assert sample == [[10, 6, 6, 2, 3, 5, 1, 1, 1, 1, 1, 1, 6], [5, 3, 0]]
     assert left_out == [
-        "here: a summary of 21 tokens leaves no room for its prompt in max_length 16: raise max_length or drop it "
+        "here: a response of 21 tokens leaves no room for its prompt in max_length 16: raise max_length or drop it "
         f"(it begins {('x ' * 20)[:60]!r})"
     ]
     (cut,) = cut_prompts(posts[:1], TLDR, Python(), 13)

@@ -1,0 +1,58 @@
+"""Text classifiers as reward models: the reward of a text is the log-odds of one of their labels.
+
+    log p(label) − log(1 − p(label)),   p = softmax of the logits
+
+For two labels that is the difference of their logits. It is not bounded, as the probability is, so that a policy still
+has something to gain where the classifier is sure; above 0 means more likely than not. A classifier reads the text as
+its own tokenizer writes it, special tokens included, as transformers' pipeline does; what is too long loses its end.
+Left out: labels that do not exclude each other.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from trlx.utils.errors import UserError, nearest
+
+LABEL_FIELD = "reward_label"
+
+
+def label_index(config: Any, label: str | None, path: str | os.PathLike[str]) -> int | None:
+    """The place of the label that is the reward; None for a reward model, which has one output and no label.
+
+    Args:
+        config: of the model. label: as given; None takes what its config.json says.
+
+    Raises: UserError for a label that a classifier has not, or when neither says one.
+    """
+    if config.num_labels == 1:
+        return None
+    labels = [str(config.id2label[index]) for index in range(config.num_labels)]
+    wanted = label or getattr(config, LABEL_FIELD, None)
+    if wanted is None:
+        raise UserError(
+            f"{path}: a classifier of {', '.join(labels)}: say with --reward_label which of them is the reward, or "
+            f'write it into its config.json as "{LABEL_FIELD}"'
+        )
+    if wanted not in labels:
+        raise UserError(
+            f"{path}: no label '{wanted}'{nearest(wanted, labels)}; it has {', '.join(labels)}: name one of them with "
+            "--reward_label"
+        )
+    return labels.index(wanted)
+
+
+def log_odds(logits: Tensor, index: int) -> Tensor:
+    """Log-odds (B,) of the label at `index`, from logits (B, labels)."""
+    others = torch.cat([logits[:, :index], logits[:, index + 1 :]], dim=1)
+    return logits[:, index] - torch.logsumexp(others, dim=1)
+
+
+def text_ids(tokenizer: PreTrainedTokenizerBase, text: str, max_length: int) -> list[int]:
+    """The ids of a text as the classifier reads it."""
+    return list(tokenizer(text, truncation=True, max_length=max_length)["input_ids"])

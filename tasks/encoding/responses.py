@@ -1,0 +1,31 @@
+"""Posts that must have a response: to be learned from, or to be compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from tasks.reading.rows import SKIP, BadRow, BadRows
+from tasks.records import Post
+
+NONE = "there is no response to the prompt"
+
+
+def with_response(posts: Iterable[Post], on_bad: BadRows) -> Iterator[Post]:
+    """The posts that have one; `on_bad` is told of the others."""
+    for post in posts:
+        if post.summary:
+            yield post
+        else:
+            on_bad(BadRow(post.where or post.id, NONE, f"add one, {SKIP}"))
+
+
+def require_responses(posts: list[Post], why: str = "what is written is compared with it") -> list[Post]:
+    """The posts, all of which have one. Raises: BadRow for the first that has not, saying why it must."""
+    for post in posts:
+        if not post.summary:
+            raise BadRow(post.where or post.id, f"{NONE}, and {why}", _remedy(why))
+    return posts
+
+
+def _remedy(why: str) -> str:
+    return "add one, or pass --reward_relative false" if "reward" in why else "add one, or take other data"
