@@ -19,6 +19,7 @@ from reward_model.verdict import read_verdict
 from tasks.form import TextForm, response_text
 from tasks.run_folder import MAKERS, RunFolder
 from trlx.utils.errors import UserError
+from trlx.utils.pretrained import load_config
 
 GATE = "`python -m reward_model.gate --reward_model {}` with the same --root gives one"
 
@@ -38,7 +39,7 @@ def require_reward_models(options: RewardOptions, root: str) -> list[str]:
 
 
 def say_verdicts(stage: str, folders: Sequence[str], accept_failing: bool) -> None:
-    """Say aloud what the release gate found of each reward model; call on the main rank only.
+    """Say aloud what the release gate found of each reward model; call on the main rank only. It judges no classifiers.
 
     A verdict of other weights than those that lie there (stale) counts as none.
 
@@ -48,6 +49,8 @@ def say_verdicts(stage: str, folders: Sequence[str], accept_failing: bool) -> No
     Raises: UserError after a FAIL, unless that is accepted.
     """
     for folder in folders:
+        if (load_config(folder, "--reward_model").num_labels or 1) > 1:
+            continue  # a text classifier: the gate judges models of pairs
         verdict = read_verdict(folder)
         lines = [f"no verdict of the reward model gate: {GATE.format(folder)}"] if verdict is None else verdict.lines
         for line in lines:

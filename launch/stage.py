@@ -15,10 +15,10 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -39,6 +39,7 @@ from trlx.utils.lock import let_go_of_all, take
 from trlx.utils.metrics import METRICS_FILE, read_metrics
 from trlx.utils.ranges import AT_LEAST_0, AT_LEAST_1, NOT_NEGATIVE, POSITIVE, SHARE, require_ranges
 
+Item = TypeVar("Item")
 MODEL_STAGING = ".model.writing"
 CACHE = "{root}/.cache/tokens"
 RANGES = {
@@ -192,6 +193,15 @@ def gather_objects(value: Any) -> list[Any]:
     gathered: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(gathered, value)
     return gathered
+
+
+def share_out(items: Sequence[Item], work: Callable[[Sequence[Item]], list[float]]) -> list[float]:
+    """One number an item, in order, each rank working on its share of them. A collective."""
+    rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    results = [0.0] * len(items)
+    for index, share in enumerate(gather_objects(work(items[rank::world]))):
+        results[index::world] = share
+    return results
 
 
 def begin_stage(name: str, options: StageOptions, out: Path, metrics: Sequence[str]) -> Stage:

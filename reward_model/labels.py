@@ -41,8 +41,7 @@ def label_index(config: Any, label: str | None, path: str | os.PathLike[str]) ->
         )
     if wanted not in labels:
         raise UserError(
-            f"{path}: no label '{wanted}'{nearest(wanted, labels)}; it has {', '.join(labels)}: name one of them with "
-            "--reward_label"
+            f"{path}: no label '{wanted}'{nearest(wanted, labels)}: name one of its labels with --reward_label"
         )
     return labels.index(wanted)
 

@@ -56,7 +56,9 @@ def check_reward_model(path: str | os.PathLike[str], label: str | None = None) -
     Raises: UserError when it is another kind of model, a classifier of which no label is the reward, or its pad token
         is missing, is EOS or is another for the tokenizer.
     """
-    tokenizer, config = load_tokenizer(path, _OPTION), load_config(path, _OPTION)
+    config = load_config(path, _OPTION)
+    is_classifier = (config.num_labels or 1) > 1  # those read whole texts, which need no mark at their end
+    tokenizer = load_tokenizer(path, _OPTION, needs_eos=not is_classifier)
     kinds = config.architectures or []
     if kinds and not any("SequenceClassification" in kind for kind in kinds):
         raise UserError(f"{path}: no reward model but a {kinds[0]}; train one first (reward_model/), or name another")
@@ -73,12 +75,15 @@ def check_reward_model(path: str | os.PathLike[str], label: str | None = None) -
     return tokenizer
 
 
-def new_reward_tokenizer(path: str | os.PathLike[str]) -> PreTrainedTokenizerBase:
+def new_reward_tokenizer(path: str | os.PathLike[str], *, needs_eos: bool = True) -> PreTrainedTokenizerBase:
     """The tokenizer of a reward model to train: that of the folder or hub id, with a pad token that is not EOS.
+
+    Args:
+        needs_eos: whether one without EOS is refused; classifiers of whole texts need none.
 
     Raises: UserError when it is not of the model it lies with.
     """
-    tokenizer = load_tokenizer(path)
+    tokenizer = load_tokenizer(path, needs_eos=needs_eos)
     require_vocabulary(load_config(path), tokenizer, path)
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
         tokenizer.add_special_tokens({"pad_token": PAD_TOKEN})

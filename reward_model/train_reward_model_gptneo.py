@@ -31,9 +31,9 @@ from launch.stage import (
     StageOptions,
     begin_stage,
     finish_stage,
-    gather_objects,
     publish_model,
     ranks,
+    share_out,
     write_model,
 )
 from launch.stage_trainer import StageTrainer
@@ -188,13 +188,7 @@ def final_results(
 
 def scored(scorer: RewardScorer, texts: Sequence[tuple[str, str]]) -> list[float]:
     """Scores of (prompt, clean summary), the work shared out over the ranks. A collective."""
-    rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-    mine = texts[rank::world]
-    shares = gather_objects(scores_of(scorer, mine))
-    scores = [0.0] * len(texts)
-    for index, share in enumerate(shares):
-        scores[index::world] = share
-    return scores
+    return share_out(texts, lambda mine: scores_of(scorer, mine))
 
 
 def run_gate(

@@ -15,8 +15,9 @@ from typing import Any
 from launch.stage import CACHE
 from launch.stage_trainer import Rows
 from reward_model.pairs import encode_pairs
+from reward_model.splits import SplitOptions, chosen_rows
 from tasks.chosen import Chosen
-from tasks.reading.rows import OnBadRows, Skipped
+from tasks.reading.rows import Skipped
 from tasks.records import Pair, PairCounts
 from tasks.registry import get_task
 from tasks.task import say_skipped
@@ -24,42 +25,18 @@ from trlx.utils.errors import UserError
 
 
 @dataclass
-class PairDataOptions:
+class PairDataOptions(SplitOptions):
     """Options of the data.
 
     Args:
-        task: how rows of data are read; see `tasks/`.
-        data: pairs: hub id, local folder (or folder/prefix), or JSONL, JSON, CSV or Parquet files (also .gz).
-        columns: where the data call a column otherwise: our name → theirs, e.g. `--columns.chosen better`.
-        bad_rows: stop at the first row that cannot be used, or skip such rows and count them.
         cache: folder of encoded data, found again by their content; null encodes anew each time.
-        valid_data: the same, of the pairs to evaluate on while training; null for the data above.
-        test_data: the same, of the pairs of the final accuracy; null for the data above.
-        train_split: the split to train on.
-        valid_split: the split to evaluate on while training.
-        test_split: the split of the final accuracy.
-        train_limit: the first so many training pairs; null for all.
-        valid_limit: the first so many evaluation pairs; null for all.
-        test_limit: the first so many test pairs; null for all.
         references: posts whose reference summaries shall average 0; null takes the evaluation pairs' chosen ones.
         references_columns: their columns, like `columns`.
         references_split: their split.
         references_limit: the first so many.
     """
 
-    task: str = "tldr"
-    data: str = "CarperAI/openai_summarize_comparisons"
-    columns: dict[str, str] = field(default_factory=dict)
-    bad_rows: OnBadRows = "stop"
     cache: str | None = CACHE
-    valid_data: str | None = None
-    test_data: str | None = None
-    train_split: str = "train"
-    valid_split: str = "valid1"
-    test_split: str = "test"
-    train_limit: int | None = None
-    valid_limit: int | None = 2000
-    test_limit: int | None = None
     references: str | None = "CarperAI/openai_summarize_tldr"
     references_columns: dict[str, str] = field(default_factory=dict)
     references_split: str = "valid"
@@ -86,17 +63,6 @@ def load_data(options: PairDataOptions, tokenizer: Any, max_length: int) -> Pair
     counts = {"train": train_counts, "valid": valid_counts, "test": test_counts}
     trained_on = {name: rows for name, rows in (("valid", valid), ("test", test)) if rows.same_rows_as(train)}
     return PairData(train_rows, valid_rows, test_pairs, counts, trained_on)
-
-
-def chosen_rows(options: PairDataOptions) -> tuple[Chosen, Chosen, Chosen]:
-    """The rows to train on, to evaluate on while training, and of the final accuracy."""
-    how = (options.columns, options.bad_rows)
-    valid_data, test_data = options.valid_data or options.data, options.test_data or options.data
-    return (
-        Chosen(options.task, options.data, options.train_split, options.train_limit, *how),
-        Chosen(options.task, valid_data, options.valid_split, options.valid_limit, *how),
-        Chosen(options.task, test_data, options.test_split, options.test_limit, *how),
-    )
 
 
 def load_split(chosen: Chosen) -> tuple[list[Pair], PairCounts]:

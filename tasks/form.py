@@ -122,9 +122,9 @@ def _line_cuts(body: str, keep: Keep) -> list[int]:
 def _token_cuts(body: str, keep: Keep, tokenizer: Any) -> list[int]:
     """Where tokens of the line that is kept to the last can be cut off, ever less of them."""
     if keep == "start":
-        return [end for _, end in _token_spans(tokenizer, body.split("\n", 1)[0])]
+        return [end for _, end in token_spans(tokenizer, body.split("\n", 1)[0])]
     line = body.rpartition("\n")[2]
-    return [len(body) - len(line) + start for start, _ in reversed(_token_spans(tokenizer, line))]
+    return [len(body) - len(line) + start for start, _ in reversed(token_spans(tokenizer, line))]
 
 
 def _kept(body: str, cut: int, keep: Keep) -> str:
@@ -153,7 +153,7 @@ def token_ids(tokenizer: Any, text: str) -> list[int]:
     return list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
 
-def _token_spans(tokenizer: Any, line: str) -> list[tuple[int, int]]:
+def token_spans(tokenizer: Any, line: str) -> list[tuple[int, int]]:
     """Where each token of the line begins and ends, ascending; each character for a tokenizer that cannot tell."""
     try:
         found = tokenizer(line, add_special_tokens=False, return_offsets_mapping=True, verbose=False)

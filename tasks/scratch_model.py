@@ -18,7 +18,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GPTNeoConfig, GPTNeoForCausalLM, PreTrainedTokenizerFast, set_seed
 
 from tasks.form import END_OF_TEXT, response_text
-from tasks.tldr import TASK
+from tasks.registry import get_task
 from trlx.utils.cli import parse_config
 from trlx.utils.disk import require_writable
 from trlx.utils.errors import UserError, run_main
@@ -57,6 +57,7 @@ class Options(ModelSize):
     """Options of the command.
 
     Args:
+        task: how rows of data are read; see `tasks/`.
         data: hub id, local folder (or folder/prefix), or a JSONL, JSON, CSV or Parquet file (also .gz) of posts.
         split: the split to read.
         out: folder to write.
@@ -65,6 +66,7 @@ class Options(ModelSize):
         overwrite: replace `out` where it exists.
     """
 
+    task: str = "tldr"
     data: str = ""
     split: str = "train"
     out: str = ""
@@ -152,8 +154,8 @@ def main() -> None:
     require_ranges(options, RANGES)
     require_writable(Path(options.out).parent, "--out")
     refuse_existing(Path(options.out), options.overwrite)
-    posts = TASK.load_posts(options.data, options.split, limit=options.limit)
-    texts = [post.prompt + response_text(post.summary) for post in posts]
+    posts = get_task(options.task).load_posts(options.data, options.split, limit=options.limit)
+    texts = [post.prompt + (response_text(post.summary) if post.summary else "") for post in posts]
     save_base(options.out, texts, options, options.seed)
     print(f"tokenizer and random GPT-Neo written to {options.out}")
 

@@ -13,12 +13,14 @@ import dataclasses
 import hashlib
 import itertools
 import re
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from tasks.form import END_OF_TEXT, WORD_ENDS, CountTokens, Divided, Parts, TextForm, last_fit
 from tasks.reading.columns import need_text
 from tasks.reading.formats import Kind
-from tasks.reading.rows import SKIP, BadRow, RawRow
+from tasks.reading.rows import SKIP, BadRow, BadRows, RawRow
+from tasks.records import Post
 from tasks.task import Task
 
 PROMPT_TOKENS = (6, 18)
@@ -64,6 +66,15 @@ def label_of(raw: RawRow) -> int:
         remedy = f"make it 0 or 1 (negative or positive), drop the row, {SKIP}"
         raise BadRow(raw.where, "a label that is neither positive nor negative", remedy, repr(value)[:40])
     return found
+
+
+def labelled(posts: Iterable[Post], on_bad: BadRows) -> Iterator[tuple[str, int]]:
+    """Each review whole, with its label (1 = positive); `on_bad` is told of reviews without one."""
+    for post in posts:
+        if "positive" in post.extra:
+            yield (f"{post.prompt} {post.summary}" if post.summary else post.prompt), post.extra["positive"]
+        else:
+            on_bad(BadRow(post.where or post.id, "a review without a label", f"add a column 'label', {SKIP}"))
 
 
 def row(raw: RawRow, kind: Kind) -> RawRow:

@@ -84,12 +84,22 @@ def policy_findings(
 
 def _padding(name: str, model: HydraValueHeadModel, tokenizer: PreTrainedTokenizerBase) -> Finding:
     """Log-probabilities of each summary alone and in one batch of all."""
-    rows = [(token_ids(tokenizer, prompt), token_ids(tokenizer, " " + summary)) for prompt, summary in TEXTS]
+    rows = _rows(model, tokenizer)
     together = _logprobs(model, tokenizer, rows)
     alone = [_logprobs(model, tokenizer, [row])[0] for row in rows]
     gap = float((torch.cat(alone) - torch.cat(together)).abs().max())
     seen = f"log-probabilities change by up to {gap:.1e} beside a longer text"
     return judge(gap <= TOLERANCE, f"padding, {name}", seen, PADDING)
+
+
+def _rows(model: HydraValueHeadModel, tokenizer: PreTrainedTokenizerBase) -> list[tuple[list[int], list[int]]]:
+    """Ids of prompts and summaries; a model of few positions reads the end of a prompt."""
+    rows = [(token_ids(tokenizer, prompt), token_ids(tokenizer, " " + summary)) for prompt, summary in TEXTS]
+    positions = getattr(model.bare.config.get_text_config(), "max_position_embeddings", None)
+    if positions is None:
+        return rows
+    room = max(positions - max(NEW_TOKENS, *(len(summary) for _, summary in rows)), 1)
+    return [(prompt[-room:], summary) for prompt, summary in rows]
 
 
 def _logprobs(
@@ -108,7 +118,7 @@ def _first_step(
 ) -> list[Finding]:
     """A rollout, the pass over it that PPO keeps, and the pass that the first update would make."""
     device, pad = model.bare.device, int(tokenizer.pad_token_id)
-    query, mask = left_pad([token_ids(tokenizer, prompt) for prompt, _ in TEXTS], pad, device)
+    query, mask = left_pad([prompt for prompt, _ in _rows(model, tokenizer)], pad, device)
     options = {"max_new_tokens": NEW_TOKENS, "do_sample": True, "temperature": temperature}
     top = model.trunk.top if model.trunk else None
     ends = tokenizer.eos_token_id

@@ -49,8 +49,10 @@ class PipelineOptions:
         sft: YAML file of supervised fine-tuning; null: not run.
         pairs: YAML file of the stage; the miniature makes its preference pairs with it. Null: not run.
         reward_model: YAML file of the reward model; null: not run.
+        classifier: YAML file of a reward model from labels, in place of one from pairs; null: not run.
         second_reward_model: YAML file of a second one, which judges and is never trained against; null: not run.
         ppo: YAML file of PPO; null: not run.
+        rft: YAML file of rejection fine-tuning; null: not run.
         evaluation: YAML file of the evaluation; null: not run.
         accelerate: accelerate's YAML file for PPO; null for one that fits, from configs/accelerate.
         overrides: stage → option → value, as if given as --STAGE.OPTION VALUE.
@@ -73,8 +75,10 @@ class PipelineOptions:
     sft: str | None = "{repo}/configs/sft.yaml"
     pairs: str | None = None
     reward_model: str | None = "{repo}/configs/reward_model.yaml"
+    classifier: str | None = None
     second_reward_model: str | None = None
     ppo: str | None = "{repo}/configs/ppo.yaml"
+    rft: str | None = None
     evaluation: str | None = "{repo}/configs/inference.yaml"
     accelerate: str | None = None
     overrides: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -182,6 +186,8 @@ def _check(mode: str, options: PipelineOptions) -> None:
     for stage in options.overrides:
         if stage not in STAGES:
             raise UserError(f"overrides: there is no stage '{stage}'{nearest(stage, STAGES)}")
+    if options.reward_model and options.classifier:
+        raise UserError("reward_model and classifier both make the run's reward model: set one of them to null")
     if mode == "mul_mach" and options.hostfile is None:
         raise UserError("mul_mach needs its machines: --hostfile FILE with a line `NAME slots=N` for each")
     if mode != "mul_mach" and options.hostfile is not None:

@@ -42,7 +42,8 @@ class Plan:
 
     def commands(self, stage: str) -> list[list[str]]:
         """The command of a stage on each machine that takes part in it, as that machine's own."""
-        machine = self.machines.ppo if stage == "ppo" else self.machines.trainers
+        by_accelerate = STAGES[stage].launcher == "accelerate"
+        machine = self.machines.ppo if by_accelerate else self.machines.trainers
         nodes = self.machines.nodes(self.folder.hostfile)
         if len(nodes) > 1:
             nodes = on_port(nodes, free_port())
@@ -129,7 +130,8 @@ def _require_ranks(plan: Plan) -> None:
     """Refuse a file under which accelerate would start one process where there should be several, and not say so."""
     processes = plan.machines.ppo.processes * plan.machines.count
     kind = read_yaml(plan.accelerate).values.get("distributed_type")
-    if "ppo" in plan.stages and processes > 1 and kind not in ("DEEPSPEED", "MULTI_GPU"):
+    accelerated = any(STAGES[stage].launcher == "accelerate" for stage in plan.stages)
+    if accelerated and processes > 1 and kind not in ("DEEPSPEED", "MULTI_GPU"):
         raise UserError(
             f"{plan.accelerate}: distributed_type {kind} is not for {processes} processes: name with --accelerate a "
             "file with DEEPSPEED or MULTI_GPU, such as configs/accelerate/ddp.yaml"

@@ -42,11 +42,17 @@ STAGES: dict[str, Stage] = {
     "sft": Stage(("sft/train_gptneo_summarize.py",), "deepspeed", out=lambda folder: folder.sft),
     "pairs": Stage(("-m", "tasks.miniature", "pairs"), "python", go_on=ANEW),
     "reward_model": Stage((REWARD_SCRIPT,), "deepspeed", out=lambda folder: folder.reward_model),
+    "classifier": Stage(
+        ("reward_model/train_sentiment_classifier.py",), "deepspeed", out=lambda folder: folder.reward_model
+    ),
     "second_reward_model": Stage(
         (REWARD_SCRIPT,), "deepspeed", seed_offset=SECOND_SEED, out=lambda folder: folder.second_reward_model
     ),
     "ppo": Stage(
         ("trlx_gptneo_text_summarization.py",), "accelerate", seed="train.seed", out=lambda folder: folder.ppo_logs
+    ),
+    "rft": Stage(
+        ("trlx_gptneo_rft_summarization.py",), "accelerate", seed="train.seed", out=lambda folder: folder.rft_logs
     ),
     "evaluation": Stage(("trlx_inference_gptneo.py",), "python", anew=()),
 }

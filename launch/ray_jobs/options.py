@@ -10,7 +10,7 @@ from typing import Any, Literal
 from trlx.utils.errors import UserError
 from trlx.utils.ranges import AT_LEAST_1, require_ranges
 
-StageName = Literal["sft", "reward_model", "ppo", "rft", "evaluation"]
+StageName = Literal["sft", "reward_model", "classifier", "ppo", "rft", "evaluation"]
 NO_DEEPSPEED = "--deepspeed=null"
 AGAIN = "--resume=true"
 
@@ -35,6 +35,7 @@ class Script:
 SCRIPTS: dict[str, Script] = {
     "sft": Script("sft.train_gptneo_summarize", deepspeed=True),
     "reward_model": Script("reward_model.train_reward_model_gptneo", deepspeed=True),
+    "classifier": Script("reward_model.train_sentiment_classifier", deepspeed=True),
     "ppo": Script("trlx_gptneo_text_summarization"),
     "rft": Script("trlx_gptneo_rft_summarization"),
     "evaluation": Script("trlx_inference_gptneo", ranks=False, overwrite=False),

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from tasks.form import WORD_ENDS, CountTokens, TextForm, last_fit, response_text, token_ids
+from tasks.form import WORD_ENDS, TextForm, response_text, token_ids, token_spans
 from tasks.reading.rows import BadRow, Skipped
 from tasks.records import Post
 
@@ -46,26 +46,31 @@ def divided(
         if parts is not None:
             limits = (response_tokens, None if max_length is None else max_length - count(parts.prompt))
             rooms = [limit - 1 for limit in limits if limit is not None]
-            response = shortened(parts.response, count, min(rooms)) if rooms else parts.response
+            response = shortened(parts.response, tokenizer, min(rooms)) if rooms else parts.response
         if parts is None or not response:
             left_out(BadRow(post.where or post.id, TOO_SHORT, "give a longer one"))
         else:
             yield dataclasses.replace(post, prompt=parts.prompt, summary=response, post=parts.prompt)
 
 
-def shortened(response: str, count: CountTokens, room: int) -> str:
+def shortened(response: str, tokenizer: Any, room: int) -> str:
     """What of a response fits into `room` tokens: whole sentences, or whole words where those leave half of it empty.
 
     "" where not one word fits.
     """
-    limit = _LONGEST_WORD * max(room, 0)
-    if len(response) <= limit and count(response_text(response)) <= room:
-        return response
 
-    def cut_at(ends: re.Pattern[str]) -> str:
-        places = [found.end() for found in ends.finditer(response, 0, limit + 1) if found.end() <= limit]
-        place = last_fit(places, lambda place: count(response_text(response[:place])) <= room)
-        return response[: place or 0]
+    def count(length: int) -> int:
+        return len(token_ids(tokenizer, response_text(response[:length])))
+
+    if len(response) <= _LONGEST_WORD * room and count(len(response)) <= room:
+        return response
+    # One look at the tokens tells about where the room ends; what is cut there is counted, as tokens can join.
+    spans = token_spans(tokenizer, response_text(response[: _LONGEST_WORD * room])) if room > 0 else []
+    reach = spans[min(room, len(spans)) - 1][1] - len(response_text("")) if spans else 0
+
+    def cut_at(ends: re.Pattern[str]) -> int:
+        places = [found.end() for found in ends.finditer(response, 0, reach + 1) if found.end() <= reach]
+        return next((place for place in reversed(places) if count(place) <= room), 0)
 
     sentences = cut_at(_SENTENCE_ENDS)
-    return sentences if count(response_text(sentences)) >= room / 2 else cut_at(WORD_ENDS)
+    return response[: sentences if sentences and count(sentences) >= room / 2 else cut_at(WORD_ENDS)]

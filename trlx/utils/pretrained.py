@@ -34,17 +34,19 @@ _JSON_FILES = (
 )
 
 
-def load_tokenizer(path: str | os.PathLike[str], named_by: str = "--model", **options: Any) -> PreTrainedTokenizerBase:
+def load_tokenizer(
+    path: str | os.PathLike[str], named_by: str = "--model", *, needs_eos: bool = True, **options: Any
+) -> PreTrainedTokenizerBase:
     """The tokenizer of a folder or hub id; options go to `from_pretrained`.
 
     Args:
-        named_by: the option that the path is from, for messages.
+        named_by: the option that the path is from, for messages. needs_eos: whether one without EOS is refused.
 
     Raises: UserError when it cannot be read or has no EOS token.
     """
     with _loading("tokenizer", path, named_by):
         tokenizer = AutoTokenizer.from_pretrained(str(path), **(_OWN_CODE | options))
-    if tokenizer.eos_token_id is None:
+    if needs_eos and tokenizer.eos_token_id is None:
         raise UserError(f"{path}: its tokenizer has no EOS token; set eos_token in tokenizer_config.json")
     return tokenizer
 

@@ -1,0 +1,52 @@
+"""Which rows a reward model is trained on, evaluated on while training, and finally judged on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tasks.chosen import Chosen
+from tasks.reading.rows import OnBadRows
+
+
+@dataclass
+class SplitOptions:
+    """Options of the rows.
+
+    Args:
+        task: how rows of data are read; see `tasks/`.
+        data: hub id, local folder (or folder/prefix), or JSONL, JSON, CSV or Parquet files (also .gz).
+        columns: where the data call a column otherwise: our name → theirs, e.g. `--columns.chosen better`.
+        bad_rows: stop at the first row that cannot be used, or skip such rows and count them.
+        valid_data: the same, of the rows to evaluate on while training; null for the data above.
+        test_data: the same, of the rows of the final accuracy; null for the data above.
+        train_split: the split to train on.
+        valid_split: the split to evaluate on while training.
+        test_split: the split of the final accuracy.
+        train_limit: the first so many training rows; null for all.
+        valid_limit: the first so many evaluation rows; null for all.
+        test_limit: the first so many test rows; null for all.
+    """
+
+    task: str = "tldr"
+    data: str = "CarperAI/openai_summarize_comparisons"
+    columns: dict[str, str] = field(default_factory=dict)
+    bad_rows: OnBadRows = "stop"
+    valid_data: str | None = None
+    test_data: str | None = None
+    train_split: str = "train"
+    valid_split: str = "valid1"
+    test_split: str = "test"
+    train_limit: int | None = None
+    valid_limit: int | None = 2000
+    test_limit: int | None = None
+
+
+def chosen_rows(options: SplitOptions) -> tuple[Chosen, Chosen, Chosen]:
+    """The rows to train on, to evaluate on while training, and of the final accuracy."""
+    how = (options.columns, options.bad_rows)
+    valid_data, test_data = options.valid_data or options.data, options.test_data or options.data
+    return (
+        Chosen(options.task, options.data, options.train_split, options.train_limit, *how),
+        Chosen(options.task, valid_data, options.valid_split, options.valid_limit, *how),
+        Chosen(options.task, test_data, options.test_split, options.test_limit, *how),
+    )

@@ -1,0 +1,25 @@
+"""Posts without a response, where one is needed."""
+
+import pytest
+
+from tasks.encoding import require_responses, with_response
+from tasks.reading.rows import BadRow, Skipped, stop
+from tasks.records import Post
+
+POSTS = [Post("a", "p", "r"), Post("b", "p", "", where="x.jsonl, line 2")]
+
+
+def test_they_are_told_by_line() -> None:
+    skipped = Skipped()
+    assert list(with_response(POSTS, skipped)) == POSTS[:1]
+    assert str(skipped) == "1 rows skipped: 1 there is no response to the prompt (first: x.jsonl, line 2)"
+    with pytest.raises(BadRow, match=r"^x\.jsonl, line 2: there is no response to the prompt: add one, or pass --bad"):
+        list(with_response(POSTS, stop))
+
+
+def test_they_are_refused_where_something_is_compared_with_them() -> None:
+    assert require_responses(POSTS[:1]) == POSTS[:1]
+    with pytest.raises(BadRow, match=r"line 2: .*is compared with it: add one, or take other data"):
+        require_responses(POSTS)
+    with pytest.raises(BadRow, match=r"the reward is relative to it: add one, or pass --reward_relative false"):
+        require_responses(POSTS, "the reward is relative to it")
