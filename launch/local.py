@@ -63,6 +63,7 @@ class Node:
 
 
 ALONE = Node()
+PPO_SCRIPT = "trlx_gptneo_text_summarization.py"
 
 
 def look_around(processes: int) -> Machine:
@@ -137,15 +138,17 @@ def trainer_command(machine: Machine, script: str, options: Sequence[str], node:
     return [*launcher, path, *options]
 
 
-def ppo_command(machine: Machine, config_file: str, options: Sequence[str], node: Node = ALONE) -> list[str]:
-    """PPO on one machine: under `accelerate launch`, else a single process.
+def ppo_command(
+    machine: Machine, config_file: str, options: Sequence[str], node: Node = ALONE, script: str = PPO_SCRIPT
+) -> list[str]:
+    """PPO, or another script that trains a policy, on one machine: under `accelerate launch`, else a single process.
 
     Args:
         machine: the machine that the command is for; every one runs as many processes.
         config_file: accelerate's, relative to the repository. options: of the script.
-        node: which of several machines it is.
+        node: which of several machines it is. script: relative to the repository.
     """
-    path = str(REPO / "trlx_gptneo_text_summarization.py")
+    path = str(REPO / script)
     if not machine.deepspeed:
         return python_command([path, *options])
     return [*accelerate_launcher(machine, config_file, node), path, *options]

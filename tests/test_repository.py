@@ -14,6 +14,7 @@ from evaluation.frontier_options import FrontierOptions
 from launch.pipeline.options import PipelineOptions
 from reward_model.gate import GateOptions
 from reward_model.train_reward_model_gptneo import RewardOptions
+from reward_model.train_sentiment_classifier import ClassifierOptions
 from sft.train_gptneo_summarize import SftOptions
 from tasks.miniature import PostsOptions
 from tasks.miniature_pairs import PairsOptions
@@ -26,6 +27,7 @@ from trlx_inference_gptneo import InferenceOptions
 STAGE_OPTIONS: dict[str, type[Any]] = {
     "sft": SftOptions,
     "reward_model": RewardOptions,
+    "classifier": ClassifierOptions,
     "reward_gate": GateOptions,
     "ppo": PPOOptions,
     "second_reward_model": RewardOptions,

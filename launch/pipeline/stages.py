@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from launch.demo import SECOND_SEED
-from launch.local import Machine, Node, ppo_command, python_command, trainer_command
+from launch.local import PPO_SCRIPT, Machine, Node, ppo_command, python_command, trainer_command
 from tasks.run_folder import REPO, RunFolder
 
 ANEW = ("--overwrite", "true")
@@ -48,9 +48,7 @@ STAGES: dict[str, Stage] = {
     "second_reward_model": Stage(
         (REWARD_SCRIPT,), "deepspeed", seed_offset=SECOND_SEED, out=lambda folder: folder.second_reward_model
     ),
-    "ppo": Stage(
-        ("trlx_gptneo_text_summarization.py",), "accelerate", seed="train.seed", out=lambda folder: folder.ppo_logs
-    ),
+    "ppo": Stage((PPO_SCRIPT,), "accelerate", seed="train.seed", out=lambda folder: folder.ppo_logs),
     "rft": Stage(
         ("trlx_gptneo_rft_summarization.py",), "accelerate", seed="train.seed", out=lambda folder: folder.rft_logs
     ),
@@ -77,7 +75,7 @@ def stage_commands(
         return [python_stage(stage, options)]
     if stage.launcher == "deepspeed":
         return [trainer_command(machine, stage.program[0], options, node) for node in nodes]
-    return [ppo_command(machine, accelerate, options, node) for node in nodes]
+    return [ppo_command(machine, accelerate, options, node, stage.program[0]) for node in nodes]
 
 
 def on_port(nodes: Sequence[Node], port: int) -> list[Node]:

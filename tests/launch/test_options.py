@@ -12,6 +12,7 @@ from evaluation.show_samples import SamplesOptions
 from evaluation.try_it import TryOptions
 from reward_model.gate import GateOptions
 from reward_model.train_reward_model_gptneo import RewardOptions
+from reward_model.train_sentiment_classifier import ClassifierOptions
 from sft.train_gptneo_summarize import SftOptions
 from tasks.convert import ConvertOptions
 from tasks.inspection.command import InspectOptions
@@ -20,7 +21,7 @@ from trlx_gptneo_rft_summarization import RFTOptions
 from trlx_gptneo_text_summarization import PPOOptions
 from trlx_inference_gptneo import InferenceOptions
 
-STAGES = (SftOptions, RewardOptions, PPOOptions, RFTOptions, InferenceOptions, FrontierOptions)
+STAGES = (SftOptions, RewardOptions, ClassifierOptions, PPOOptions, RFTOptions, InferenceOptions, FrontierOptions)
 ALL = (*STAGES, GateOptions, ReportOptions, TryOptions, SeedsOptions, SamplesOptions, InspectOptions, ConvertOptions)
 
 

@@ -14,6 +14,7 @@ from launch.pipeline.stages import STAGES
 from tasks.run_folder import REPO
 from trlx.utils.errors import UserError
 
+MINIATURE = [stage for stage in STAGES if stage not in ("classifier", "rft")]
 TINY = ["--config", str(REPO / "configs" / "tiny" / "pipeline.yaml")]
 
 
@@ -44,12 +45,25 @@ def test_the_real_run_is_sft_reward_model_ppo_and_evaluation_of_the_full_size_fi
 
 def test_the_miniature_makes_its_data_and_has_a_second_judge_with_another_seed() -> None:
     made = plan("sgl_mach", *TINY, "--processes", "2")
-    assert made.stages == list(STAGES)
-    assert made.seeds() == {**dict.fromkeys(STAGES, 1), "second_reward_model": 101}
+    assert made.stages == MINIATURE
+    assert made.seeds() == {**dict.fromkeys(made.stages, 1), "second_reward_model": 101}
     (sft,), (ppo,) = made.commands("sft"), made.commands("ppo")
     assert after(sft, "--num_accelerators") == after(ppo, "--num_processes") == "2"
     assert after(ppo, "--config_file") == str(REPO / "configs" / "tiny" / "accelerate.yaml")
     assert after(ppo, "--train.seed") == "1"
+
+
+def test_the_sentiment_system_has_a_classifier_in_the_place_of_pairs_and_rejection_sampling() -> None:
+    sentiment = ["--config", str(REPO / "configs" / "sentiment" / "pipeline.yaml")]
+    made = plan("sgl_mach", *sentiment)
+    assert made.stages == ["sft", "classifier", "ppo", "rft", "evaluation"]
+    (classifier,), (ppo,), (rft,) = (made.commands(stage) for stage in ("classifier", "ppo", "rft"))
+    assert any(part.endswith("reward_model/train_sentiment_classifier.py") for part in classifier)
+    assert any(part.endswith("trlx_gptneo_rft_summarization.py") for part in rft)
+    assert after(rft, "--config_file") == after(ppo, "--config_file")
+    assert after(rft, "--num_processes") == after(ppo, "--num_processes")
+    with pytest.raises(UserError, match="reward_model and classifier both make the run's reward model"):
+        plan("sgl_mach", *sentiment, "--reward_model", str(REPO / "configs" / "reward_model.yaml"))
 
 
 def test_one_device_is_one_process() -> None:
@@ -135,7 +149,7 @@ def test_a_dry_run_prints_the_commands_and_writes_nothing(tmp_path: Path, capsys
     main(["sgl_mach", *TINY, "--processes", "2", "--root", str(tmp_path / "run"), "--dry_run"])
     said = capsys.readouterr().out.splitlines()
     assert said[0] == f"# in {tmp_path / 'run'}"
-    assert [line for line in said if line.startswith("# ")][1:] == [f"# {stage}" for stage in STAGES]
+    assert [line for line in said if line.startswith("# ")][1:] == [f"# {stage}" for stage in MINIATURE]
     assert not (tmp_path / "run").exists()
 
 
@@ -151,7 +165,7 @@ def test_a_run_that_is_gone_on_with_keeps_its_options_and_its_copies_of_the_file
     root = tmp_path / "run"
     started(root, "--processes", "2", "--ppo.train.total_steps", "5")
     made = plan("sgl_mach", "--root", str(root), "--from", "sft")
-    assert made.stages == list(STAGES)[1:]
+    assert made.stages == MINIATURE[1:]
     (ppo,) = made.commands("ppo")
     assert after(ppo, "--config") == str(root / "configs" / "ppo.yaml")
     assert (root / "configs" / "ppo.yaml").read_text() == (REPO / "configs/tiny/ppo.yaml").read_text()
