@@ -12,6 +12,7 @@ import torch
 
 from evaluation.devices import choose_dtype, existing_device
 from evaluation.policies import require_model
+from reward_model.labels import is_classifier
 from reward_model.model import check_reward_model
 from reward_model.reward import ReferenceReward, make_reward
 from reward_model.reward_options import RewardOptions, reward_folders, same_model
@@ -19,7 +20,6 @@ from reward_model.verdict import read_verdict
 from tasks.form import TextForm, response_text
 from tasks.run_folder import MAKERS, RunFolder
 from trlx.utils.errors import UserError
-from trlx.utils.pretrained import load_config
 
 GATE = "`python -m reward_model.gate --reward_model {}` with the same --root gives one"
 
@@ -35,6 +35,10 @@ def require_reward_models(options: RewardOptions, root: str) -> list[str]:
     for folder in folders:
         require_model("reward", folder, made if same_model(folder, own) else "--reward_model names it: check the path")
         check_reward_model(folder, options.reward_label)
+    if options.reward_label is not None and not any(map(is_classifier, folders)):
+        raise UserError(
+            f"--reward_label {options.reward_label}: no text classifier is among the reward models: leave it out"
+        )
     return folders
 
 
@@ -49,8 +53,8 @@ def say_verdicts(stage: str, folders: Sequence[str], accept_failing: bool) -> No
     Raises: UserError after a FAIL, unless that is accepted.
     """
     for folder in folders:
-        if (load_config(folder, "--reward_model").num_labels or 1) > 1:
-            continue  # a text classifier: the gate judges models of pairs
+        if is_classifier(folder):
+            continue
         verdict = read_verdict(folder)
         lines = [f"no verdict of the reward model gate: {GATE.format(folder)}"] if verdict is None else verdict.lines
         for line in lines:

@@ -18,8 +18,14 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from trlx.utils.errors import UserError, nearest
+from trlx.utils.pretrained import load_config
 
 LABEL_FIELD = "reward_label"
+
+
+def is_classifier(path: str | os.PathLike[str]) -> bool:
+    """Whether the model in a folder or hub id has several labels. Raises: UserError when its config cannot be read."""
+    return (load_config(path, "--reward_model").num_labels or 1) > 1
 
 
 def label_index(config: Any, label: str | None, path: str | os.PathLike[str]) -> int | None:
