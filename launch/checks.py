@@ -87,7 +87,8 @@ def require_ppo_room(config: TRLConfig, held: Sequence[Path] = ()) -> None:
 
 def ppo_checkpoint_bytes(config: TRLConfig) -> int:
     """Bytes of one checkpoint: the float32 model, and for resuming the weights again, the trained top blocks' frozen
-    copy, and Adam's two moments; a critic of its own with all of these but the copy."""
+    copy, and Adam's two moments; a critic of its own with all of these but the copy. A moving average adds the model
+    once more, and what trains of it."""
     model = meta_model(str(config.model.model_path))
     parameters = _counts(model)[0]
     unfrozen = config.model.num_layers_unfrozen
@@ -95,9 +96,10 @@ def ppo_checkpoint_bytes(config: TRLConfig) -> int:
     tops = blocks[len(blocks) - unfrozen :] if unfrozen >= 0 else [model]
     trained = 0 if config.model.peft_config else sum(_counts(block)[0] for block in tops)
     critic = _counts(meta_model(config.model.critic_path))[0] if config.model.critic_path else 0
+    exports = 1 if config.train.ema_decay is None else 2
     if not config.train.save_optimizer:
-        return 4 * (parameters + critic)
-    return 8 * parameters + 12 * trained + 16 * critic
+        return 4 * (exports * parameters + critic)
+    return 4 * exports * parameters + 4 * parameters + (8 + 4 * exports) * trained + 16 * critic
 
 
 def ppo_copies(config: TRLConfig) -> int:

@@ -13,16 +13,18 @@ from launch.checks import require_ppo_room
 from trlx.data.configs import TrainConfig, TRLConfig
 from trlx.trainer.accelerate_base_trainer import AccelerateRLTrainer
 from trlx.trainer.checkpoint_folder import BEST_HELDOUT_NAME, BEST_NAME, PREVIOUS_NAME, RESUME_NAME, find_resumable
+from trlx.trainer.checkpointer import EXPORT, EXPORT_EMA
 from trlx.trainer.heldout import MONITOR_FILE
 from trlx.utils.errors import UserError
 from trlx.utils.lock import take
 from trlx.utils.metrics import METRICS_FILE
 
 # What such a stage writes into train.checkpoint_dir and train.logging_dir; `--overwrite` removes these, nothing else.
-EXPORT = "hf_model"  # the policy that a run went back to
+EXPORTS = (EXPORT, EXPORT_EMA)  # of the policy that a run went back to
 CHECKPOINTS = (
-    *(BEST_NAME, BEST_HELDOUT_NAME, RESUME_NAME, PREVIOUS_NAME, EXPORT, "checkpoint_*"),
-    *(".*checkpoint*.writing", ".*checkpoint*.old", f".{EXPORT}.writing", f".{EXPORT}.old"),
+    *(BEST_NAME, BEST_HELDOUT_NAME, RESUME_NAME, PREVIOUS_NAME, *EXPORTS, "checkpoint_*"),
+    *(".*checkpoint*.writing", ".*checkpoint*.old"),
+    *(f".{name}.{state}" for name in EXPORTS for state in ("writing", "old")),
 )
 # What a kill leaves of a small file (`trlx.utils.files.write_text`).
 HALF_WRITTEN = (f".{METRICS_FILE}.writing-*", f".{MONITOR_FILE}.writing-*", "eval/.*.writing-*")
@@ -55,13 +57,14 @@ def claim_outputs(stage: str, config: TRLConfig, overwrite: bool, resume: bool |
         raise UserError(f"{held[0]} already holds a run: pass --overwrite to replace it or --resume to go on with it")
     found = find_resumable(folder) if resume else None
     # What a kill left half written is no model.
-    finished = [path for path in written if (path / "hf_model").is_dir() and not path.name.endswith(".writing")]
+    finished = [path for path in written if (path / EXPORT).is_dir() and not path.name.endswith(".writing")]
     if resume and found is None and finished:
         raise UserError(f"{finished[0]} holds a model but nothing to resume from: pass --overwrite to train it anew")
     require_ppo_room(config, written)
     take(folder)
+    gone_back_to = [folder / name for name in EXPORTS]
     half = list(_found(log_folder(config.train), HALF_WRITTEN))
-    _remove(held if found is None else [*half, *(path for path in held if path == folder / EXPORT)])
+    _remove(held if found is None else [*half, *(path for path in held if path in gone_back_to)])
     if resume:
         start = f"resuming from {found}" if found else "no whole checkpoint: from the beginning"
         print(f"[{stage}] {start}", flush=True)
@@ -71,14 +74,15 @@ def claim_outputs(stage: str, config: TRLConfig, overwrite: bool, resume: bool |
 def finish(trainer: AccelerateRLTrainer, train: TrainConfig) -> list[str]:
     """Export the policy that training went back to, if it did; the lines that say which policies there are.
 
-    Every rank must call it. The export is `checkpoint_dir/hf_model`: the weights that the trainer has now.
+    Every rank must call it. The export is `checkpoint_dir/hf_model`: the weights that the trainer has now,
+    with their moving average beside it where there is one.
 
     Args:
         trainer: after training. train: of the engine's configuration.
     """
     folder, monitor = Path(train.checkpoint_dir), trainer.heldout.monitor
-    by_heldout = folder / BEST_HELDOUT_NAME / "hf_model"
-    policies = {"reward": folder / BEST_NAME / "hf_model"}
+    by_heldout = folder / BEST_HELDOUT_NAME / EXPORT
+    policies = {"reward": folder / BEST_NAME / EXPORT}
     if train.heldout_metric is not None:
         policies[train.heldout_metric] = by_heldout
     there = {name: f"the best policy by {name} is in {path}" for name, path in policies.items() if path.is_dir()}

@@ -141,7 +141,17 @@ def test_bytes_of_a_ppo_checkpoint(model: Path, changes: dict[str, Any], expecte
     assert ppo_checkpoint_bytes(config) == expected
     assert sum(w.numel() for w in GPTNeoForCausalLM.from_pretrained(model).parameters()) == WHOLE
     only_weights = config.evolve(train={"save_optimizer": False})
-    assert ppo_checkpoint_bytes(only_weights) == 4 * WHOLE * (2 if "critic_path" in changes else 1)
+    critic = 4 * WHOLE if "critic_path" in changes else 0
+    assert ppo_checkpoint_bytes(only_weights) == 4 * WHOLE + critic
+    assert ppo_checkpoint_bytes(only_weights.evolve(train={"ema_decay": 0.9})) == 8 * WHOLE + critic
+
+
+def test_a_moving_average_takes_room_too(model: Path) -> None:
+    config = default_ppo_config().evolve(
+        model={"model_path": str(model), "num_layers_unfrozen": 1}, train={"ema_decay": 0.9}
+    )
+    # Adam's moments, the frozen copy and the average, 4 bytes each; the average as a model
+    assert ppo_checkpoint_bytes(config) == 12 * WHOLE + 16 * BLOCK
 
 
 def test_room_for_ppo(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

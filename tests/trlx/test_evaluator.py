@@ -10,7 +10,7 @@ from tiny_engine import END, ppo_config
 from tiny_runs import PROMPTS, logged, make_trainer, run
 
 from trlx.pipeline.offline_pipeline import PromptPipeline
-from trlx.trainer.accelerate_base_trainer import best_of_sweep
+from trlx.trainer.evaluator import best_of_sweep
 from trlx.utils.errors import UserError
 from trlx.utils.metrics import read_metrics
 

@@ -131,6 +131,8 @@ class TrainConfig(_Section):
             gradient or reward is not finite, at which the run ends. fp16 finds its loss scale by skipping at first.
         reward_timeout: seconds that one call of the reward function or of metric_fn may take, else every rank ends;
             null for no limit but that of the collective which other ranks wait in, an hour.
+        ema_decay: d of a moving average of the policy's weights, average ← d · average + (1 − d) · weights after every
+            optimizer step, which is exported as `hf_model_ema` beside each `hf_model`; null keeps none.
     """
 
     total_steps: int
@@ -164,6 +166,7 @@ class TrainConfig(_Section):
     on_overoptimization: Literal["warn", "stop"] = "warn"
     max_skipped_steps: int = 10
     reward_timeout: float | None = 1800.0
+    ema_decay: float | None = None
 
 
 @dataclass

@@ -6,7 +6,17 @@ import dataclasses
 
 from trlx.data.configs import TrainConfig, TRLConfig
 from trlx.utils.errors import UserError
-from trlx.utils.ranges import ABOVE_0, AT_LEAST_0, AT_LEAST_1, FINITE, NOT_NEGATIVE, POSITIVE, SHARE, require_ranges
+from trlx.utils.ranges import (
+    ABOVE_0,
+    AT_LEAST_0,
+    AT_LEAST_1,
+    BELOW_1,
+    FINITE,
+    NOT_NEGATIVE,
+    POSITIVE,
+    SHARE,
+    require_ranges,
+)
 
 TRAIN = {
     "seq_length": AT_LEAST_1,
@@ -22,6 +32,7 @@ TRAIN = {
     "heldout_patience": AT_LEAST_1,
     "max_skipped_steps": AT_LEAST_1,
     "reward_timeout": POSITIVE,
+    "ema_decay": BELOW_1,
 }
 # By name, of whatever method has it.
 METHOD = {

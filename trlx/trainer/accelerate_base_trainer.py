@@ -27,8 +27,9 @@ from trlx.pipeline.offline_pipeline import PromptPipeline
 from trlx.trainer import BaseRLTrainer, register_trainer
 from trlx.trainer.checkpoint_folder import BEST_NAME, RESUME_NAME, evict, find_resumable
 from trlx.trainer.checkpointer import Checkpointer
+from trlx.trainer.ema import WeightAverage
 from trlx.trainer.engine import Engine, make_accelerator
-from trlx.trainer.evaluator import Evaluator
+from trlx.trainer.evaluator import Evaluator, best_of_sweep
 from trlx.trainer.export import ModelExport
 from trlx.trainer.heldout import HeldoutWatch
 from trlx.trainer.peers import peers_alive
@@ -86,7 +87,8 @@ class AccelerateRLTrainer(BaseRLTrainer):
         self.engine = Engine(self.accelerator, self.unwrapped_model, self.opt, self.scheduler, self.max_grad_norm)
         self.model, self.opt = self.engine.model, self.engine.optimizer
         self.responder = Responder(self)
-        self.export = ModelExport(self.accelerator, self.engine, self.policy, self.tokenizer)
+        self.ema = None if train.ema_decay is None else WeightAverage(train.ema_decay, self.engine, self.policy)
+        self.export = ModelExport(self.accelerator, self.engine, self.policy, self.tokenizer, self.ema)
         self.checkpointer = Checkpointer(self.accelerator, self.engine, self.export, train.save_optimizer)
         self.tracker = tracker_of(self.config, self.accelerator)
         self.logging_dir = self.tracker.folder
@@ -296,6 +298,8 @@ class AccelerateRLTrainer(BaseRLTrainer):
         rates = [float(rate) for rate in self.scheduler.get_last_lr()]  # those that this step uses
         self.model.train()  # every dropout is 0; this lets gradient checkpointing work
         stats = run_step(self.engine, self.loss, self.loss_weight, microbatches)
+        if self.ema is not None:
+            self.ema.update()
         stats |= {f"learning_rate_group_{i}": rate for i, rate in enumerate(rates)}
         stats["time/step"] = time.perf_counter() - start
         self.iter_count += 1
@@ -415,12 +419,12 @@ class AccelerateRLTrainer(BaseRLTrainer):
         return Path(self.config.train.checkpoint_dir) / name
 
     def save(self, directory: str | None = None) -> None:
-        """Write a whole checkpoint, `hf_model` included; every rank must call it."""
+        """Write a whole checkpoint, exports included; every rank must call it."""
         folder = Path(directory or self._numbered_folder)
         self.checkpointer.save(folder, self.state_dict(), self.state_tensors())
 
     def save_pretrained(self, directory: str | None = None) -> None:
-        """Write what transformers' from_pretrained loads, by default to `checkpoint_dir/hf_model`."""
+        """Write what from_pretrained loads, to `checkpoint_dir/hf_model` by default; see `ModelExport`."""
         self.export.save(directory or Path(self.config.train.checkpoint_dir) / "hf_model")
 
     def load(self, directory: str | None = None) -> None:
@@ -444,12 +448,3 @@ class AccelerateRLTrainer(BaseRLTrainer):
             where = self.config.train.checkpoint_dir if found is None else found
             raise UserError(f"there is no checkpoint to resume from at {where}: start afresh, or name another")
         self.load(str(found))
-
-
-def best_of_sweep(stats: Mapping[str, float]) -> float | None:
-    """The mean reward of an evaluation, the best one of a sweep; a metric called "reward" stands in; else None."""
-    for name in ("reward/mean", "metrics/reward"):
-        values = [value for key, value in stats.items() if key == name or key.startswith(f"{name}@")]
-        if values:
-            return max(values)
-    return None

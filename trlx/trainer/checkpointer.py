@@ -3,15 +3,17 @@
     checkpoint_0200/
         hf_model/                  config, float32 safetensors, tokenizer: for transformers' from_pretrained;
                                    beside them heads.safetensors (critic or ILQL heads) and adapter/ (peft)
+        hf_model_ema/              the same of the moving average of the policy's weights, with `train.ema_decay`
         manifest.json              size and SHA-256 of every other file; a checkpoint that differs is passed over
         trainer_state.json         step, phase, KL coefficient, moments, best reward, data position
         layout.json                shape of every weight, and whether it is trained: of another model nothing is loaded
         random_states_0.pkl        generators of rank 0 (and so on)
         rollouts_0.pt              the phase's rollouts of rank 0, when it is in the middle of one (PPO)
+        ema.pt                     the moving average, with `train.ema_decay`
         pytorch_model.bin  optimizer.bin  scheduler.bin                          without DeepSpeed
         checkpoint_0200/*.pt  latest  zero_to_fp32.py  scheduler.bin             with DeepSpeed
 
-All but hf_model/ and the manifest is there only when `save_optimizer` is on. Files are read with weights_only, never
+All but the exports and the manifest is there only when `save_optimizer` is on. Files are read with weights_only, never
 unpickled freely; the shards are DeepSpeed's and read by it, once the manifest has been checked.
 """
 
@@ -28,8 +30,9 @@ from torch import Tensor
 
 from trlx.trainer.checkpoint_folder import PREVIOUS_NAME, RESUME_NAME, read_state
 from trlx.trainer.engine import Engine
-from trlx.trainer.export import ModelExport, fresh, refuse_file
+from trlx.trainer.export import AVERAGE, ModelExport, fresh, refuse_file
 from trlx.trainer.layout import LAYOUT_FILE, layout, require_same_model
+from trlx.utils import logging
 from trlx.utils.checkpoints import STATE_FILE
 from trlx.utils.disk import writing
 from trlx.utils.distributed import from_main_rank
@@ -39,13 +42,16 @@ from trlx.utils.generators import generator_states, restore_generators
 from trlx.utils.manifest import MANIFEST_FILE, require_whole, write_manifest
 
 SHARDS_SCRIPT = Path(__file__).with_name("zero_to_fp32.py")
+EXPORT = "hf_model"
+EXPORT_EMA, AVERAGE_FILE = f"{EXPORT}{AVERAGE}", "ema.pt"
+log = logging.get_logger(__name__)
 
 
 class Checkpointer:
     """Saves and loads a run; every rank must make each call.
 
     Args:
-        export: writes `hf_model`.
+        export: writes `hf_model`, and `hf_model_ema` where it has a moving average, whose state goes along.
         save_optimizer: whether to save what resuming needs.
     """
 
@@ -74,7 +80,9 @@ class Checkpointer:
     def _save(self, folder: Path, state: dict[str, Any], rollouts: dict[str, Tensor] | None) -> None:
         staging = staging_path(folder)
         from_main_rank(lambda: fresh(staging))
-        self.export.write(staging / "hf_model")
+        self.export.write(staging / EXPORT)
+        if self.export.ema is not None:
+            self.export.write_average(staging / EXPORT_EMA)
         if self.save_optimizer:
             self._save_training_state(staging, folder.name, rollouts)
             from_main_rank(lambda: write_json(staging / LAYOUT_FILE, layout(self.engine.module)))
@@ -95,10 +103,11 @@ class Checkpointer:
             raise UserError(
                 f"{folder} was written by {state['world_size']} processes and this run has "
                 f"{self.accelerator.num_processes}: resume with {state['world_size']}, or begin anew from its weights "
-                f"with model.model_path {folder / 'hf_model'}"
+                f"with model.model_path {folder / EXPORT}"
             )
         require_same_model(folder, layout(self.engine.module))
         self._load_weights(folder)
+        self._load_average(folder)
         self.engine.scheduler.load_state_dict(_read(folder / "scheduler.bin"))
         rank = self.accelerator.process_index
         restore_generators(_read(folder / f"random_states_{rank}.pkl"))
@@ -117,8 +126,20 @@ class Checkpointer:
             torch.save({name: value.cpu() for name, value in rollouts.items()}, staging / f"rollouts_{rank}.pt")
         if self.accelerator.is_main_process:
             torch.save(self.engine.scheduler.state_dict(), staging / "scheduler.bin")
+            if self.export.ema is not None:
+                torch.save(self.export.ema.average, staging / AVERAGE_FILE)
             if self.engine.is_deepspeed:  # ours takes a file to write, as the documented command does
                 shutil.copyfile(SHARDS_SCRIPT, staging / SHARDS_SCRIPT.name)
+
+    def _load_average(self, folder: Path) -> None:
+        """The moving average, which begins at the loaded weights where the checkpoint has none."""
+        if self.export.ema is None:
+            return
+        if not (folder / AVERAGE_FILE).exists():
+            log.warning(f"{folder} has no moving average: it begins at that checkpoint's weights")
+            self.export.ema.restart()
+        elif self.accelerator.is_main_process:
+            self.export.ema.load(_read(folder / AVERAGE_FILE))
 
     def _load_weights(self, folder: Path) -> None:
         if self.engine.is_deepspeed:
@@ -158,7 +179,7 @@ def _refuse_other_content(folder: Path) -> None:
     if not folder.exists() or (folder / STATE_FILE).exists():
         return
     # A folder of checkpoints can hold an hf_model too, but not alone.
-    own = ("hf_model", MANIFEST_FILE)
+    own = (EXPORT, EXPORT_EMA, MANIFEST_FILE)
     if any(path.name not in own for path in folder.iterdir() if not path.name.startswith(".")):
         raise UserError(f"{folder} holds other things than a checkpoint, which would be lost: save to a new folder")
 

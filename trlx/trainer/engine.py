@@ -149,6 +149,10 @@ class Engine:
         norm = self.model.get_global_grad_norm()  # type: ignore[operator]
         return float(norm or 0.0)
 
+    def master(self, parameter: nn.Parameter) -> Tensor:
+        """The weight as the optimizer steps it, in float32 where precision is mixed; a collective under DeepSpeed."""
+        return master_weight(parameter) if self.is_deepspeed else parameter.detach()
+
     def float32_state(self, part: nn.Module) -> dict[str, Tensor]:
         """The state dict of a part of the model in float32, from the master weights where precision is mixed.
 
@@ -157,7 +161,7 @@ class Engine:
         """
         masters = {}
         for parameter in part.parameters():
-            whole = master_weight(parameter) if self.is_deepspeed else parameter.detach()
+            whole = self.master(parameter)
             if self.accelerator.is_main_process:
                 masters[id(parameter)] = whole.float().cpu()
         if not masters:

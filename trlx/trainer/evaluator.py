@@ -138,6 +138,15 @@ def _short(value: Any) -> str:
     return text if len(text) < 60 else f"{text[:60]}..."
 
 
+def best_of_sweep(stats: Mapping[str, float]) -> float | None:
+    """The mean reward of an evaluation, the best one of a sweep; a metric called "reward" stands in; else None."""
+    for name in ("reward/mean", "metrics/reward"):
+        values = [value for key, value in stats.items() if key == name or key.startswith(f"{name}@")]
+        if values:
+            return max(values)
+    return None
+
+
 def show(table: pd.DataFrame, title: str, stats: Mapping[str, float]) -> None:
     """Print samples and the mean reward to the console."""
     means = ", ".join(

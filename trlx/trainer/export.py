@@ -9,14 +9,17 @@ import copy
 import json
 import os
 import shutil
+from collections.abc import Callable
 from fnmatch import fnmatch
 from pathlib import Path
 
 from accelerate import Accelerator
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from trlx.models.adapters import save_language_model
 from trlx.models.modeling_base import PreTrainedModelWrapper, is_head, save_heads
+from trlx.trainer.ema import WeightAverage
 from trlx.trainer.engine import Engine
 from trlx.utils.disk import writing
 from trlx.utils.distributed import from_main_rank
@@ -30,6 +33,7 @@ OTHER_FILES = (  # configurations, tokenizers, chat templates, peft's model card
     *("vocab.json", "vocab.txt", "merges.txt", "tokenizer.model", "spiece.model", "chat_template.jinja"),
     *("additional_chat_templates", "additional_chat_templates/*.jinja", "adapter", "adapter/README.md"),
 )
+AVERAGE = "_ema"  # after the name of an export, that of its moving average
 
 
 class ModelExport:
@@ -37,15 +41,24 @@ class ModelExport:
 
     Args:
         policy: the bare language model. engine: knows its master weights, and the heads beside it.
+        ema: the moving average of its weights, written beside each export; None for none.
     """
 
     def __init__(
-        self, accelerator: Accelerator, engine: Engine, policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+        self,
+        accelerator: Accelerator,
+        engine: Engine,
+        policy: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        ema: WeightAverage | None = None,
     ):
         self.accelerator, self.engine, self.policy, self.tokenizer = accelerator, engine, policy, tokenizer
+        self.ema = ema
 
     def save(self, folder: str | Path) -> None:
         """Write only what `from_pretrained` reads, and leave what else the folder holds alone.
+
+        The moving average goes to a folder beside it, of the same name with "_ema" after it.
 
         A new folder, or one with nothing but an earlier export, is replaced as a whole. Into any other the files are
         moved one by one, config.json last, and weights of an earlier export that this one lacks are removed.
@@ -53,11 +66,16 @@ class ModelExport:
         Raises: UserError when `folder` is a file.
         """
         folder = Path(folder).resolve()
+        self._save(folder, self.write)
+        if self.ema is not None:
+            self._save(folder.with_name(f"{folder.name}{AVERAGE}"), self.write_average)
+
+    def _save(self, folder: Path, write: Callable[[Path], None]) -> None:
         whole = from_main_rank(lambda: _may_replace(folder))
         staging = staging_path(folder if whole else folder / "hf_model")  # a folder may be a disk of its own
         with writing(folder):
             from_main_rank(lambda: fresh(staging))
-            self.write(staging)
+            write(staging)
             from_main_rank(lambda: publish(staging, folder) if whole else _merge(staging, folder))
 
     def write(self, folder: Path) -> None:
@@ -69,6 +87,14 @@ class ModelExport:
             if isinstance(self.engine.module, PreTrainedModelWrapper) and is_head(f"{name}.")
             for key, value in self.engine.float32_state(child).items()
         }
+        self._write(folder, weights, heads)
+
+    def write_average(self, folder: Path) -> None:
+        """The moving average of the policy's weights, without heads, into a folder that is empty or not there."""
+        if self.ema is not None:
+            self._write(folder, self.ema.policy_state(), {})
+
+    def _write(self, folder: Path, weights: dict[str, Tensor], heads: dict[str, Tensor]) -> None:
         if self.accelerator.is_main_process:
             save_language_model(self.policy, folder, weights)
             save_heads(folder, heads)

@@ -31,6 +31,7 @@ ABOVE_0 = Range("above 0", TINIEST)  # infinity is welcome where it means no lim
 NOT_NEGATIVE = Range("a number that is 0 or more", 0, LARGEST)
 FINITE = Range("a finite number", -LARGEST, LARGEST)
 SHARE = Range("between 0 and 1", 0, 1)
+BELOW_1 = Range("from 0 to below 1", 0, math.nextafter(1.0, 0.0))
 
 
 def require_ranges(settings: Any, ranges: Mapping[str, Range], prefix: str = "--") -> None:
