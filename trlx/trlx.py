@@ -9,7 +9,7 @@ from typing import Any
 
 from trlx.data import default_configs
 from trlx.data.configs import TRLConfig
-from trlx.data.limits import require_limits
+from trlx.data.limits import require_limits, require_ptx
 from trlx.trainer import BaseRLTrainer, get_trainer
 from trlx.utils.errors import UserError
 from trlx.utils.loading import get_pipeline
@@ -28,6 +28,7 @@ def train(
     metric_fn: Callable[..., Mapping[str, Any]] | None = None,
     config: TRLConfig | None = None,
     stop_sequences: Sequence[str] | None = (),
+    ptx_texts: Sequence[str] | None = None,
 ) -> BaseRLTrainer:
     """Train a model: on a reward function (PPO, RFT), on samples with rewards (ILQL), or on samples (SFT).
 
@@ -45,6 +46,7 @@ def train(
         config: the run's configuration; it is copied, never changed. None takes the default of the method that the
             other arguments ask for.
         stop_sequences: texts that end a response; outputs are shown up to there.
+        ptx_texts: PPO only: plain texts whose likelihood is learned beside the reward, with weight `method.ptx_coef`.
 
     Returns: the trainer, after training.
     Raises: UserError (a ValueError) when the configuration or the data cannot work.
@@ -59,6 +61,7 @@ def train(
     if model_path is not None:
         config = config.evolve(model={"model_path": model_path})
     require_limits(config)
+    require_ptx(config, there=ptx_texts is not None)
     make_pipeline, length = get_pipeline(config.train.pipeline), max_prompt_length(config)
     trainer = get_trainer(config.train.trainer)(
         config=config,
@@ -72,6 +75,8 @@ def train(
     if reward_fn is not None:
         prompts = starts if prompts is None else prompts
         eval_prompts = prompts[: len(starts)] if eval_prompts is None else eval_prompts
+        if ptx_texts is not None:
+            trainer.add_ptx_texts(ptx_texts)
         trainer.add_prompt_pipeline(make_pipeline(prompts, length, trainer.tokenizer, add_special_tokens=seq2seq))
     else:
         _check_samples(samples, rewards)

@@ -83,7 +83,7 @@ def test_names(module: str, name: str) -> None:
 
 def test_train_takes_what_trlx_took() -> None:
     taken = inspect.signature(trlx.train).parameters
-    assert list(taken) == [
+    theirs = [
         "model_path",
         "reward_fn",
         "dataset",
@@ -95,6 +95,7 @@ def test_train_takes_what_trlx_took() -> None:
         "config",
         "stop_sequences",
     ]
+    assert list(taken) == [*theirs, "ptx_texts"]  # ours come after all of theirs
     assert all(not parameter.default for parameter in taken.values())
 
 

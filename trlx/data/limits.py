@@ -48,6 +48,7 @@ METHOD = {
     "cliprange": ABOVE_0,
     "cliprange_value": ABOVE_0,
     "vf_coef": NOT_NEGATIVE,
+    "ptx_coef": NOT_NEGATIVE,
     "ref_mean": FINITE,
     "ref_std": POSITIVE,
     "cliprange_reward": AT_LEAST_0,
@@ -71,6 +72,28 @@ def require_limits(config: TRLConfig) -> None:
     _require_stoppable(config.train)
     known = {field.name for field in dataclasses.fields(config.method)}
     require_ranges(config.method, {name: METHOD[name] for name in METHOD if name in known}, "method.")
+
+
+def require_ptx(config: TRLConfig, there: bool) -> None:
+    """Raises: UserError where pretraining texts and `method.ptx_coef` do not go together.
+
+    Args:
+        there: whether there are such texts.
+    """
+    method = config.method
+    coefficient: float | None = getattr(method, "ptx_coef", None)
+    if there and coefficient is None:
+        name = type(method).__name__
+        raise UserError(f"{name} has no ptx_coef: pretraining texts are mixed in by PPO alone, leave them out")
+    if there and not coefficient:
+        raise UserError("there are pretraining texts but method.ptx_coef is 0: set it above 0, or leave the texts out")
+    if coefficient and not there:
+        raise UserError(
+            f"method.ptx_coef is {coefficient} but there are no pretraining texts: give trlx.train ptx_texts=, or set "
+            "it to 0"
+        )
+    if there and config.model.model_arch_type != "causal":
+        raise UserError("pretraining texts need a causal model: set method.ptx_coef to 0 for an encoder-decoder")
 
 
 def _require_stoppable(train: TrainConfig) -> None:

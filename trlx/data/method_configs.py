@@ -76,6 +76,8 @@ class PPOConfig(MethodConfig):
         cache_trunk: keep the output of the frozen bottom blocks for a phase, so that training runs only the others.
         kl_penalty: what a token's reward loses, times β, with d = log π − log π_ref: "kl" d, "abs" |d|, "mse" d²/2. The
             controller and the curves of `policy/kl` have d whichever it is.
+        ptx_coef: γ, weight of the mean cross-entropy (nats a token) of pretraining texts, which `trlx.train` takes as
+            `ptx_texts`; 0 mixes none in (Ouyang et al. 2022, arXiv 2203.02155, equation 2).
     """
 
     ppo_epochs: int
@@ -101,6 +103,7 @@ class PPOConfig(MethodConfig):
     target_kl: float | None = None
     cache_trunk: bool = True
     kl_penalty: KLPenalty = "kl"
+    ptx_coef: float = 0.0
 
     def get_advantages_and_returns(
         self,

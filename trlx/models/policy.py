@@ -1,7 +1,8 @@
 """The policy with its critic and reference as one module, so that DDP or DeepSpeed wrap a single forward.
 
 `forward` is trlX's, over whole sequences. `response_pass`, reached through the same forward, is what PPO uses: outputs
-at the response's positions alone, and the frozen bottom blocks left out when their output is at hand.
+at the response's positions alone, and the frozen bottom blocks left out when their output is at hand. `text_pass`,
+reached likewise, is for plain texts.
 """
 
 from __future__ import annotations
@@ -185,9 +186,24 @@ class HydraValueHeadModel(ValueHeadModel):
             outputs = self.base_model(**self._whole_inputs(input_ids, attention_mask, kwargs))
         return outputs if return_dict else outputs.logits
 
-    def forward(self, *args: Any, response_pass: bool = False, **kwargs: Any) -> Any:
-        """`ValueHeadModel.forward`, or with `response_pass=True` the method of that name: wrappers know one forward."""
+    def forward(self, *args: Any, response_pass: bool = False, text_pass: bool = False, **kwargs: Any) -> Any:
+        """`ValueHeadModel.forward`, or the method of the name that is True: wrappers know one forward."""
+        if text_pass:
+            return self.text_pass(*args, **kwargs)
         return self.response_pass(*args, **kwargs) if response_pass else super().forward(*args, **kwargs)
+
+    def text_pass(self, input_ids: Tensor) -> Tensor:
+        """Log-probabilities of whole texts without pads, by the language model alone: no critic, all blocks run.
+
+        Args:
+            input_ids: (B, T) ids, T at least 2.
+
+        Returns: (B, T − 1) nats, float32, of each token but the first, at temperature 1.
+        """
+        first, rest, real = input_ids[:, :1], input_ids[:, 1:], torch.ones_like(input_ids, dtype=torch.bool)
+        inputs = self.layout.inputs(first, real[:, :1], rest, real[:, 1:])
+        logits = self.layout.predictions(self.base_model(**inputs).logits, rest.shape[1])
+        return logprobs_of_tokens(logits, rest)
 
     def response_pass(
         self,

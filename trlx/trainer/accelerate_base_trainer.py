@@ -37,7 +37,7 @@ from trlx.trainer.responder import Responder
 from trlx.trainer.resumable import Resumable
 from trlx.trainer.setup import base_model_of, check_tokenizer, minibatches_of, tokenizer_of, tracker_of
 from trlx.trainer.skipping import require_finite_steps
-from trlx.trainer.step import run_step
+from trlx.trainer.step import Term, run_step
 from trlx.trainer.stopping import Stopper
 from trlx.utils.distributed import from_main_rank
 from trlx.utils.errors import UserError
@@ -129,6 +129,10 @@ class AccelerateRLTrainer(BaseRLTrainer):
 
         Weighted by it, the losses of all microbatches and ranks make the mean over all tokens of the optimizer step.
         """
+
+    def loss_terms(self, microbatches: list[Any]) -> list[Term]:
+        """What an optimizer step minimises the sum of; see `run_step`."""
+        return [Term(self.loss, self.loss_weight, microbatches)]
 
     @abstractmethod
     def create_train_dataloader(self) -> Iterable[Any]:
@@ -297,7 +301,7 @@ class AccelerateRLTrainer(BaseRLTrainer):
         start = time.perf_counter()
         rates = [float(rate) for rate in self.scheduler.get_last_lr()]  # those that this step uses
         self.model.train()  # every dropout is 0; this lets gradient checkpointing work
-        stats = run_step(self.engine, self.loss, self.loss_weight, microbatches)
+        stats = run_step(self.engine, self.loss_terms(microbatches))
         if self.ema is not None:
             self.ema.update()
         stats |= {f"learning_rate_group_{i}": rate for i, rate in enumerate(rates)}

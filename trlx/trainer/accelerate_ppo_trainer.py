@@ -1,15 +1,15 @@
 """Proximal policy optimisation with a KL penalty to a frozen reference.
 
 The algorithm, a phase at a time: `make_experience` collects rollouts and their KL-shaped rewards (1, 2), `start_epoch`
-derives advantages (3), the base's `batches` trains several passes on `loss` (4), `post_epoch_callback` adapts the KL
-coefficient (5).
+derives advantages (3), the base's `batches` trains several passes on `loss` (4), beside that of pretraining texts where
+there are some (4b), `post_epoch_callback` adapts the KL coefficient (5).
 """
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -20,6 +20,7 @@ from transformers import PreTrainedModel
 
 from trlx.data.configs import TRLConfig
 from trlx.data.kl_controllers import make_kl_controller
+from trlx.data.limits import require_ptx
 from trlx.data.method_configs import PPOConfig
 from trlx.data.ppo_types import PPORLBatch, PPORLElement
 from trlx.functional.advantages import gae
@@ -31,12 +32,15 @@ from trlx.models.policy import HydraValueHeadModel
 from trlx.pipeline.offline_pipeline import PromptBatch, PromptPipeline
 from trlx.pipeline.ppo_pipeline import PPORolloutStorage
 from trlx.pipeline.sampler import PromptSampler
+from trlx.pipeline.text_blocks import pack
 from trlx.trainer import register_trainer
 from trlx.trainer.accelerate_base_trainer import AccelerateRLTrainer, Loss
+from trlx.trainer.ptx import PretrainingLoss
 from trlx.trainer.rollout import Chunk, RolloutCollector
 from trlx.trainer.rollout_log import RolloutLog
 from trlx.trainer.scoring import NotFiniteScores
 from trlx.trainer.skipping import SkippedRollouts, all_finite
+from trlx.trainer.step import Term
 from trlx.utils.errors import UserError
 from trlx.utils.logging import tqdm
 from trlx.utils.moments import RunningMoments
@@ -70,6 +74,7 @@ class AcceleratePPOTrainer(AccelerateRLTrainer):
         self.sampler: PromptSampler | None = None
         self.collector: RolloutCollector | None = None
         self.rollout_log = RolloutLog(self.config, self.accelerator.process_index)
+        self.ptx: PretrainingLoss | None = None
         self.skipped_rollouts = SkippedRollouts(self.config.train.max_skipped_steps)
 
     def get_arch(self, config: TRLConfig) -> HydraValueHeadModel:
@@ -124,7 +129,17 @@ class AcceleratePPOTrainer(AccelerateRLTrainer):
             self.running_moments,
         )
 
+    def add_ptx_texts(self, texts: Sequence[str]) -> None:
+        """Take the pretraining texts whose loss is mixed in. Raises: UserError as `require_ptx` and `pack`."""
+        require_ptx(self.config, there=True)
+        if not any(weight.requires_grad for weight in self.policy.parameters()):
+            raise UserError("pretraining texts need a policy that trains: set model.num_layers_unfrozen to -1 or more")
+        train, step = self.config.train, self.config.train.batch_size * self.accelerator.num_processes
+        blocks = pack(texts, self.tokenizer, train.seq_length, least=step)
+        self.ptx = PretrainingLoss(self.method.ptx_coef, blocks, self.model, self.accelerator, train.seed)
+
     def prepare_learning(self) -> None:
+        require_ptx(self.config, there=self.ptx is not None)
         self.n_inner_epochs = self.method.ppo_epochs
         chunks = math.ceil(self.method.num_rollouts / self.method.chunk_size)
         steps = math.ceil(chunks * self.method.chunk_size / self.config.train.batch_size)
@@ -242,6 +257,11 @@ class AcceleratePPOTrainer(AccelerateRLTrainer):
         )
         return loss, stats | {"padding_percentage": 1.0 - mask.float().mean()}
 
+    def loss_terms(self, microbatches: list[Any]) -> list[Term]:
+        """4b: before the PPO loss that of pretraining texts, which does not reach the critic; see `run_step`."""
+        terms = super().loss_terms(microbatches)
+        return terms if self.ptx is None else [self.ptx.term([len(part) for part in microbatches]), *terms]
+
     @property
     def temperature(self) -> float:
         """Of the distribution that rollouts are sampled from."""
@@ -305,6 +325,7 @@ class AcceleratePPOTrainer(AccelerateRLTrainer):
             "collector": self.collector.state_dict() if self.collector else None,
             "rollout_log": self.rollout_log.state_dict(),
             "skipped_rollouts": self.skipped_rollouts.state_dict(),
+            "ptx_position": self.ptx.sampler.position if self.ptx else 0,
         }
 
     def load_state_dict(self, state: Mapping[str, Any], tensors: dict[str, Tensor] | None) -> None:
@@ -313,6 +334,8 @@ class AcceleratePPOTrainer(AccelerateRLTrainer):
         vars(self.running_moments).update(state["moments"])
         self.rollout_log.load_state_dict(state["rollout_log"])
         self.skipped_rollouts.load_state_dict(state.get("skipped_rollouts", {}))
+        if self.ptx is not None:
+            self.ptx.sampler.position = state.get("ptx_position", 0)
         if self.sampler is not None and self.collector is not None and state["collector"] is not None:
             self.sampler.position = state["prompt_position"]
             self.collector.load_state_dict(state["collector"])

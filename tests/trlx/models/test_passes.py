@@ -167,3 +167,14 @@ def test_positions_follow_from_the_mask(family: str) -> None:
     assert ("position_ids" in policy.forward_kwargs) == (family != "bloom")  # whose slopes follow the mask themselves
     given = policy(ids, mask, position_ids=position_ids(mask))
     assert torch.equal(policy(ids, mask).logits, given.logits)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("family", CAUSAL)
+def test_the_text_pass_is_a_plain_forward_of_the_language_model(family: str) -> None:
+    policy, model = hydra(family, 2), random_model(family)
+    ids = torch.randint(2, VOCAB, (3, 9), generator=torch.Generator().manual_seed(5))
+    expected = logprobs_of_tokens(model(input_ids=ids).logits[:, :-1], ids[:, 1:])
+    got = policy(ids, text_pass=True)
+    assert got.shape == (3, 8)
+    torch.testing.assert_close(got, expected, atol=1e-5, rtol=0)
