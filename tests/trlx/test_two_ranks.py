@@ -54,18 +54,18 @@ def launch(wrapper: str, mode: str, output: Path, tokenizer: str, timeout: float
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory, tokenizer_folder: str) -> dict:
-    """One process's step on the whole batch."""
+    """One process's steps on the whole batch."""
     output = tmp_path_factory.mktemp("alone") / "step"
-    ran = launch("none", "step", output, tokenizer_folder)
+    ran = launch("none", "steps", output, tokenizer_folder)
     assert ran.returncode == 0, ran.stderr[-3000:]
-    return torch.load(output / "weights.pt")
+    return {**torch.load(output / "weights.pt"), "mixed": torch.load(output / "mixed.pt")}
 
 
 @pytest.fixture(scope="module", params=WRAPPERS)
 def stepped(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, tokenizer_folder: str) -> Path:
-    """The output of three steps on two ranks."""
+    """The output of three steps on two ranks, and of two with pretraining texts and a moving average."""
     output = tmp_path_factory.mktemp(request.param) / "step"
-    ran = launch(request.param, "step", output, tokenizer_folder)
+    ran = launch(request.param, "steps", output, tokenizer_folder)
     assert ran.returncode == 0, ran.stderr[-3000:]
     return output
 
@@ -86,6 +86,24 @@ def test_one_step_of_two_ranks_is_one_of_one(stepped: Path, alone: dict) -> None
         "ratio",
     ):
         assert both["stats"][name] == pytest.approx(alone["stats"][name], rel=1e-4, abs=1e-6), name
+
+
+def test_pretraining_texts_and_the_average_are_those_of_one_rank(stepped: Path, alone: dict) -> None:
+    both, expected = torch.load(stepped / "mixed.pt"), alone["mixed"]
+    for step in range(2):
+        for name in ("losses/ptx_loss", "losses/total_loss", "gradient_norm"):
+            assert both["stats"][step][name] == pytest.approx(expected["stats"][step][name], rel=1e-4), name
+    moved = 0
+    for name, value in expected["weights"].items():
+        torch.testing.assert_close(both["weights"][name].float(), value, atol=1e-5, rtol=0, msg=name)
+        moved += bool((value - expected["before"][name]).abs().max() > 1e-3)
+    assert moved > 10
+    averages = AutoModelForCausalLM.from_pretrained(stepped / "mixed" / "hf_model_ema").state_dict()
+    for name, value in expected["average"].items():
+        torch.testing.assert_close(averages[name], value, atol=1e-5, rtol=0, msg=name)
+        assert torch.equal(averages[name], both["average"][name])
+    noted = [json.loads((stepped / f"mixed_{rank}.json").read_text()) for rank in range(2)]
+    assert all(each["same"] for each in noted) and noted[0]["kept"] > 10 and noted[1]["kept"] == 0
 
 
 def test_a_step_that_one_rank_cannot_take_no_rank_takes(stepped: Path) -> None:

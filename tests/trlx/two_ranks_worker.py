@@ -1,6 +1,6 @@
 """Run by `test_two_ranks` on each rank: one optimizer step on invented rollouts, or a short run of `trlx.train`.
 
-accelerate launch ... two_ranks_worker.py step|train|failing|parting OUTPUT TOKENIZER
+accelerate launch ... two_ranks_worker.py step|steps|train|failing|parting OUTPUT TOKENIZER
 """
 
 import json
@@ -20,7 +20,7 @@ from trlx.utils.zero import gathered
 
 MODE, OUTPUT, TOKENIZER = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
 PROMPTS = [{"prompt": f"post {i}", "tag": i} for i in range(40)]
-RANK = int(os.environ.get("RANK", "0"))
+RANK, WORLD = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 CALLS: list[list[int]] = []
 
 
@@ -52,34 +52,34 @@ class Faulty(AcceleratePPOTrainer):
         return loss * float("nan") if self.broken else loss, stats
 
 
+def one_step_config(**changes: Any) -> Any:
+    """Of a step of SGD on this rank's share of 8 rows."""
+    given = {"optimizer__name": "sgd", "train__batch_size": 8 // WORLD, "train__minibatch_size": 2}
+    return ppo_config(OUTPUT, TOKENIZER, **given, model__num_layers_unfrozen=2, **changes)
+
+
+def my_share() -> list[Any]:
+    """Microbatches of this rank's part of the same 8 rows. Their lengths differ, and so do the ranks' tokens."""
+    mine = make_rollouts(8)[RANK * 8 // WORLD : (RANK + 1) * 8 // WORLD]
+    return [collate(mine[start : start + 2], 0) for start in range(0, len(mine), 2)]
+
+
 def one_step() -> None:
-    """Each rank steps on its share of the same 8 rows; the weights go to `OUTPUT/weights.pt`.
+    """Each rank steps on its share; the weights go to `OUTPUT/weights.pt`.
 
     Then come two more steps, in the first of which the last rank's loss is no number.
     """
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    config = ppo_config(
-        OUTPUT,
-        TOKENIZER,
-        train__batch_size=8 // world,
-        train__minibatch_size=2,
-        optimizer__name="sgd",
-        method__max_grad_norm=None if MODE == "step-unclipped" else 1.0,
-        model__num_layers_unfrozen=2,
-    )
+    config = one_step_config(method__max_grad_norm=None if MODE == "step-unclipped" else 1.0)
     config.optimizer.kwargs = {"lr": 1.0 if config.method.max_grad_norm else 0.01}
     trainer = Faulty(config, reward_fn=reward_fn)
     trainer.iter_count = 1  # the rollouts are invented, so ratio 1 is not to be expected
-    rows = make_rollouts(8)
-    # The rows' lengths differ, so the ranks hold unequal numbers of tokens.
-    mine = rows[RANK * 8 // world : (RANK + 1) * 8 // world]
-    parts = [collate(mine[start : start + 2], 0) for start in range(0, len(mine), 2)]
+    parts = my_share()
     before = weights(trainer)
     stats = trainer.train_step(parts)
     after = weights(trainer)
     if RANK == 0:
         torch.save({"before": before, "weights": after, "stats": stats}, OUTPUT / "weights.pt")
-    trainer.broken = world - 1 == RANK
+    trainer.broken = WORLD - 1 == RANK
     skipped = [trainer.train_step(parts)["skipped_steps"]]
     same = [all(torch.equal(value, after[name]) for name, value in weights(trainer).items())]
     trainer.broken = False
@@ -90,6 +90,26 @@ def one_step() -> None:
     note("world", trainer.accelerator.num_processes)
     if dist.is_initialized():
         dist.barrier()
+
+
+def mixed_steps() -> None:
+    """Two steps with pretraining texts mixed in and the weights averaged; what they leave to `OUTPUT/mixed.pt`."""
+    config = one_step_config(method__ptx_coef=0.5, train__ema_decay=0.75, method__max_grad_norm=None)
+    config.optimizer.kwargs = {"lr": 0.01}
+    trainer = AcceleratePPOTrainer(config, reward_fn=reward_fn)
+    trainer.add_ptx_texts([f"text number {i} is about {'owls' if i % 2 else 'trees'}" for i in range(24)])
+    trainer.iter_count = 1
+    before, parts = weights(trainer), my_share()
+    stats = [trainer.train_step(parts) for _ in range(2)]
+    after = weights(trainer)
+    trainer.save(str(OUTPUT / "mixed"))
+    if RANK == 0:
+        kept = {"before": before, "weights": after, "stats": stats, "average": trainer.ema.policy_state()}  # type: ignore[union-attr]
+        torch.save(kept, OUTPUT / "mixed.pt")
+    again = AcceleratePPOTrainer(config, reward_fn=reward_fn)
+    again.load(str(OUTPUT / "mixed"))
+    averages = zip(again.ema.average.values(), trainer.ema.average.values(), strict=True)  # type: ignore[union-attr]
+    note("mixed", {"same": all(torch.equal(*pair) for pair in averages), "kept": len(again.ema.average)})  # type: ignore[union-attr]
 
 
 def run() -> None:
@@ -142,6 +162,8 @@ if __name__ == "__main__":
     OUTPUT.mkdir(parents=True, exist_ok=True)
     if MODE.startswith("step"):
         one_step()
+        if MODE == "steps":
+            mixed_steps()
     elif MODE == "parting":
         parting()
     else:
