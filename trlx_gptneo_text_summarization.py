@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from launch.policy_monitor import MonitoredOptions
+from launch.policy_pretraining import PretrainingOptions
 from launch.policy_training import train_policy
 from launch.stage import ranks
 from tasks.run_folder import fill_places
@@ -47,7 +47,7 @@ def _default_method() -> PPOConfig:
 
 
 @dataclass
-class PPOOptions(MonitoredOptions):
+class PPOOptions(PretrainingOptions):
     """Options of the PPO stage.
 
     Args:

@@ -1,4 +1,5 @@
-"""A stage that trains a policy against a reward, from options to last line; PPO and RFT differ in `method` alone.
+"""A stage that trains a policy against a reward, from options to last line; PPO and RFT differ in `method` alone, but
+that PPO may mix in pretraining texts.
 
 What may be refused is refused before anything is removed or written.
 """
@@ -17,6 +18,7 @@ from launch.doctor import preflight, require_healthy
 from launch.outputs import RUN_FILE
 from launch.policy_monitor import MonitoredOptions, choose_monitor, policy_metrics
 from launch.policy_outputs import claim_outputs, finish, log_folder
+from launch.policy_pretraining import PretrainingOptions, load_pretraining_texts
 from launch.policy_reward import policy_reward, require_reward_models, reward_device, say_verdicts
 from launch.policy_stage import as_prompt, check_options, check_policy, load_prompts
 from launch.resuming import changed_options
@@ -42,6 +44,7 @@ def train_policy(stage: str, options: MonitoredOptions) -> AccelerateRLTrainer:
     check_options(options, config)
     tokenizer = check_policy(config)
     from_main_rank(lambda: say_verdicts(stage, reward_models, options.accept_failing_reward_model))
+    texts = load_pretraining_texts(options, config, tokenizer) if isinstance(options, PretrainingOptions) else None
     train_posts, valid_posts = load_prompts(stage, options, config, tokenizer)
     reward = policy_reward(options, get_task(options.task).form, reward_models, config.train.seq_length)
     metrics = policy_metrics(stage, options, reward_models, valid_posts, tokenizer, config.train.seq_length)
@@ -56,6 +59,8 @@ def train_policy(stage: str, options: MonitoredOptions) -> AccelerateRLTrainer:
     record = _record(stage, options, resumed)
     _note(config, record)
     prompts = f"{len(train_posts)} prompts, {len(valid_posts)} to evaluate on"
+    if texts is not None:
+        prompts += f", {len(texts)} pretraining texts mixed in"
     _say(stage, f"{prompts}; reward model on {reward_device(options.reward_device)}; {watching}")
     trainer: Any = trlx.train(
         reward_fn=reward,
@@ -63,6 +68,7 @@ def train_policy(stage: str, options: MonitoredOptions) -> AccelerateRLTrainer:
         prompts=[as_prompt(post) for post in train_posts],
         eval_prompts=[as_prompt(post) for post in valid_posts],
         config=config,
+        ptx_texts=texts,
     )
     for line in finish(trainer, config.train):
         _say(stage, line)

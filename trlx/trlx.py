@@ -71,7 +71,7 @@ def train(
         **config.train.trainer_kwargs,
     )
     seq2seq = config.model.model_arch_type == "seq2seq"
-    starts = [trainer.tokenizer.bos_token or trainer.tokenizer.eos_token] * _global_batch(config)
+    starts = [trainer.tokenizer.bos_token or trainer.tokenizer.eos_token] * global_batch(config)
     if reward_fn is not None:
         prompts = starts if prompts is None else prompts
         eval_prompts = prompts[: len(starts)] if eval_prompts is None else eval_prompts
@@ -125,5 +125,6 @@ def max_prompt_length(config: TRLConfig) -> int:
     return config.train.seq_length - longest
 
 
-def _global_batch(config: TRLConfig) -> int:
+def global_batch(config: TRLConfig) -> int:
+    """Samples of an optimizer step, on all ranks."""
     return config.train.batch_size * int(os.environ.get("WORLD_SIZE", "1"))

@@ -94,6 +94,10 @@ def require_ptx(config: TRLConfig, there: bool) -> None:
         )
     if there and config.model.model_arch_type != "causal":
         raise UserError("pretraining texts need a causal model: set method.ptx_coef to 0 for an encoder-decoder")
+    if there and config.model.num_layers_unfrozen == 0 and config.model.peft_config is None:
+        raise UserError(
+            "pretraining texts need a policy that trains: set model.num_layers_unfrozen to 1 or more, or -1"
+        )
 
 
 def _require_stoppable(train: TrainConfig) -> None:

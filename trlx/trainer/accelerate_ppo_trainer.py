@@ -132,8 +132,6 @@ class AcceleratePPOTrainer(AccelerateRLTrainer):
     def add_ptx_texts(self, texts: Sequence[str]) -> None:
         """Take the pretraining texts whose loss is mixed in. Raises: UserError as `require_ptx` and `pack`."""
         require_ptx(self.config, there=True)
-        if not any(weight.requires_grad for weight in self.policy.parameters()):
-            raise UserError("pretraining texts need a policy that trains: set model.num_layers_unfrozen to -1 or more")
         train, step = self.config.train, self.config.train.batch_size * self.accelerator.num_processes
         blocks = pack(texts, self.tokenizer, train.seq_length, least=step)
         self.ptx = PretrainingLoss(self.method.ptx_coef, blocks, self.model, self.accelerator, train.seed)

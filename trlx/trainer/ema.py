@@ -39,7 +39,9 @@ class WeightAverage:
         # A tied weight comes once; the order is the same on every rank.
         self.trained = {name: weight for name, weight in policy.named_parameters() if weight.requires_grad}
         if not self.trained:
-            raise UserError(f"{OPTION}: no weight of the policy trains: set model.num_layers_unfrozen to -1 or more")
+            raise UserError(
+                f"{OPTION}: no weight of the policy trains: set model.num_layers_unfrozen to 1 or more, or -1"
+            )
         self.average: dict[str, Tensor] = {}
         self.restart()
 
