@@ -11,15 +11,23 @@ A prompt is written with headings (`### Instruction:`, `### Context:`, `### Resp
 from __future__ import annotations
 
 import dataclasses
+import re
+from typing import Any
 
 from tasks.form import END_OF_TEXT, Parts, TextForm
-from tasks.reading.columns import text_or_none
-from tasks.reading.formats import Kind
+from tasks.reading.chat import is_chat
+from tasks.reading.columns import MEND, listed, need_text, text_or_none
+from tasks.reading.formats import Kind, kinds_of
 from tasks.reading.rows import SKIP, BadRow, RawRow
 from tasks.task import Task
 
 INSTRUCTION, CONTEXT, RESPONSE = "### Instruction:", "### Context:", "### Response:"
+NEEDED: dict[Kind, str] = {
+    "posts": "instruction+response or instruction+context+response or prompt",
+    "pairs": "instruction+chosen+rejected or prompt+chosen+rejected",
+}
 TURN = "Assistant:"  # the last word of a dialogue that is to go on
+_SPEAKER = re.compile(r"\s*(?:Human|User):[ ]?")
 
 
 def format_instruction(instruction: str, context: str = "") -> str:
@@ -43,33 +51,63 @@ def split_prompt(prompt: str) -> Parts:
     """Of an instruction the context may be cut, at its end, else its own text; of a dialogue the first turns."""
     prompt = clean_prompt(prompt)
     if prompt.endswith(TURN):
-        last = max(prompt.rfind("\n\nHuman:"), prompt.rfind("\n\nUser:"))
-        if last <= 0:  # one turn alone
-            last = len(prompt.removesuffix(TURN).rstrip())
-        return Parts("", prompt[:last], prompt[last:], "end")
+        return _split_dialogue(prompt)
     start = prompt.find(f"\n\n{CONTEXT}\n")
     start = start + len(f"\n\n{CONTEXT}\n") if start >= 0 else len(f"{INSTRUCTION}\n")
     end = max(len(prompt) - len(f"\n\n{RESPONSE}"), start)
     return Parts(prompt[:start], prompt[start:end], prompt[end:])
 
 
+def _split_dialogue(prompt: str) -> Parts:
+    last = max(prompt.rfind("\n\nHuman:"), prompt.rfind("\n\nUser:"))
+    if last > 0:
+        return Parts("", prompt[:last], prompt[last:], "end")
+    # One turn alone, of which the speaker stays.
+    end = len(prompt.removesuffix(TURN).rstrip())
+    speaker = _SPEAKER.match(prompt, 0, end)
+    start = speaker.end() if speaker else 0
+    return Parts(prompt[:start], prompt[start:end], prompt[end:], "end")
+
+
 def row(raw: RawRow, kind: Kind) -> RawRow:
     """A row under the names that `tasks.reading` knows: prompt with completion, or with chosen and rejected.
 
-    Raises: BadRow for one that has both an instruction and a prompt, which differ.
+    Raises: BadRow for one without an instruction, or with an instruction and a prompt that differ.
     """
     values = dict(raw.values)
-    instruction, prompt = text_or_none(raw, "instruction"), text_or_none(raw, "prompt")
-    if instruction and prompt and instruction.strip() != prompt.strip():
-        raise BadRow(raw.where, "both 'instruction' and 'prompt', which differ", f"keep one of them, {SKIP}")
-    if instruction:
-        values["prompt"] = format_instruction(values.pop("instruction"), text_or_none(raw, "context") or "")
-        values.pop("context", None)
-    if kind == "posts" and "prompt" in values and "completion" not in values:
-        # Of a pair the better answer is a reference as good as any.
-        values["completion"] = values.pop("response", None) or values.pop("chosen", None) or ""
-        values.pop("rejected", None)
+    instruction = instruction_of(raw)
+    if instruction is not None:
+        context = text_or_none(raw, "context") or ""
+        values["prompt"] = format_instruction(instruction, context) if context.strip() else clean_prompt(instruction)
+        values = {name: value for name, value in values.items() if name not in ("instruction", "context")}
+    if kind == "posts" and "prompt" in values and not values.keys() & {"completion", "label"}:
+        values["completion"] = _reference(raw)
+        values = {name: value for name, value in values.items() if name not in ("response", "chosen", "rejected")}
+    if kind not in kinds_of(values):
+        remedy = "rename them, or say which is which, as in --columns.instruction COLUMN"
+        raise BadRow(raw.where, f"{kind} need the columns {NEEDED[kind]}", remedy, f"found {listed(raw.values)}")
     return dataclasses.replace(raw, values=values)
+
+
+def instruction_of(raw: RawRow) -> str | None:
+    """The text of a row's `instruction`, or of its `prompt`; None where it has neither as text.
+
+    Raises: BadRow when it is empty, and when both are there and differ.
+    """
+    given = [name for name in ("instruction", "prompt") if name in raw.values and not is_chat(raw.values[name])]
+    texts = {name: text for name in given if (text := (text_or_none(raw, name) or "").strip())}
+    if len(set(texts.values())) > 1:
+        raise BadRow(raw.where, "both 'instruction' and 'prompt', which differ", f"keep one of them, {SKIP}")
+    if given and not texts:
+        raise BadRow(raw.where, f"'{given[0]}' is empty", MEND)
+    return str(raw.values[next(iter(texts))]) if texts else None
+
+
+def _reference(raw: RawRow) -> Any:
+    """The response; of a pair the better one, which is as good; "" for a prompt alone."""
+    if (chosen := raw.values.get("chosen")) and not text_or_none(raw, "response"):
+        return chosen
+    return need_text(raw, "response") if "response" in raw.values else ""
 
 
 FORM = TextForm(clean_prompt, clean_response, split_prompt, stays="the headings, or the last turn")

@@ -18,6 +18,7 @@ from trlx.utils.errors import UserError, nearest
 NAMES = (
     *("id", "prompt", "label", "completion"),
     *("subreddit", "title", "post", "summary"),
+    *("instruction", "context", "response", "text"),
     *("chosen", "rejected"),
     *("split", "batch", "confidence", "worker"),
     *("info", "summaries", "choice"),
