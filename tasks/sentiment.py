@@ -17,9 +17,10 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from tasks.form import END_OF_TEXT, WORD_ENDS, CountTokens, Divided, Parts, TextForm, last_fit
-from tasks.reading.columns import need_text
-from tasks.reading.formats import Kind
+from tasks.reading.columns import listed, need_text
+from tasks.reading.formats import Kind, kinds_of
 from tasks.reading.rows import SKIP, BadRow, BadRows, RawRow
+from tasks.reading.texts import whole as whole_number
 from tasks.records import Post
 from tasks.task import Task
 
@@ -30,7 +31,7 @@ LABELS = {**dict.fromkeys(("1", "pos", "positive", "true"), 1), **dict.fromkeys(
 
 def clean(text: str) -> str:
     """The text without HTML line breaks, outer white space and anything from an end-of-text mark on."""
-    return re.sub(r"<br\s*/?>", "\n", text.split(END_OF_TEXT, 1)[0]).strip()
+    return re.sub(r"<br */?>", "\n", text.split(END_OF_TEXT, 1)[0]).strip()
 
 
 def whole(prompt: str) -> Parts:
@@ -61,7 +62,7 @@ def _end_of_prompt(text: str, count: CountTokens) -> int | None:
 def label_of(raw: RawRow) -> int:
     """1 for positive, 0 for negative. Raises: BadRow for anything else."""
     value: Any = raw.values.get("label")
-    found = LABELS.get(str(value).strip().lower())
+    found = LABELS.get(str(whole_number(value)).strip().lower())
     if found is None:
         remedy = f"make it 0 or 1 (negative or positive), drop the row, {SKIP}"
         raise BadRow(raw.where, "a label that is neither positive nor negative", remedy, repr(value)[:40])
@@ -80,7 +81,10 @@ def labelled(posts: Iterable[Post], on_bad: BadRows) -> Iterator[tuple[str, int]
 def row(raw: RawRow, kind: Kind) -> RawRow:
     """A review as a prompt that is yet to be divided. Raises: BadRow for one that is empty or has another label."""
     if kind != "posts" or "text" not in raw.values:
-        return raw
+        if kind == "pairs" or kind in kinds_of(raw.values):
+            return raw
+        remedy = "rename them, or say which is which: --columns.text COLUMN --columns.label COLUMN"
+        raise BadRow(raw.where, "reviews need the columns text (and label)", remedy, f"found {listed(raw.values)}")
     values = {name: value for name, value in raw.values.items() if name not in ("text", "label")}
     if "label" in raw.values:
         values["positive"] = label_of(raw)
