@@ -60,7 +60,7 @@ def split_prompt(prompt: str) -> Parts:
 
 def _split_dialogue(prompt: str) -> Parts:
     last = max(prompt.rfind("\n\nHuman:"), prompt.rfind("\n\nUser:"))
-    if last > 0:
+    if last > 0 and prompt[:last].strip():
         return Parts("", prompt[:last], prompt[last:], "end")
     # One turn alone, of which the speaker stays.
     end = len(prompt.removesuffix(TURN).rstrip())

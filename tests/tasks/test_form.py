@@ -89,6 +89,7 @@ def test_a_dialogue_loses_its_first_turns() -> None:
 def test_a_single_turn_loses_its_beginning_and_keeps_its_speaker() -> None:
     cut = instruct.FORM.cut("\n\nHuman: Once there was a cat.\n\nAssistant:", Letters(), 28)
     assert cut == "\n\nHuman: a cat.\n\nAssistant:" and len(cut) == 27
+    assert instruct.split_prompt("\n\n\n\nHuman: a cat.\n\nAssistant:").body == "a cat."
     assert instruct.FORM.cut("Once there was a cat.\n\nAssistant:", Letters(), 18) == "a cat.\n\nAssistant:"
 
 

@@ -190,5 +190,5 @@ def test_a_row_is_not_changed() -> None:
     values = {"instruction": "a", "context": "b", "response": "c"}
     row(RawRow(values, "here"), "posts")
     assert values == {"instruction": "a", "context": "b", "response": "c"}
-    with pytest.raises(BadRow, match="^here: "):
+    with pytest.raises(BadRow, match=r"^here: "):
         row(RawRow({}, "here"), "posts")
