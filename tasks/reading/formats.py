@@ -130,10 +130,10 @@ FORMATS: dict[str, Format] = {
 }
 
 
-def get_format(name: str) -> Format:
-    """The format called `name`. Raises: UserError naming the nearest one."""
+def get_format(name: str, also: Collection[str] = ()) -> Format:
+    """The format called `name`. Raises: UserError naming the nearest one, of these and those that are known `also`."""
     if name not in FORMATS:
-        raise UserError(f"unknown format '{name}'{nearest(name, FORMATS)}")
+        raise UserError(f"unknown format '{name}'{nearest(name, [*FORMATS, *also])}")
     return FORMATS[name]
 
 
