@@ -37,8 +37,8 @@ class PairCounts:
     total: int = 0
     kept: int = 0
     identical: int = 0  # dropped: both summaries are the same text
-    short: int = 0  # dropped: one of them has fewer than five words
+    short: int = 0  # dropped: one of them has fewer words than the task's form asks for
 
     def __str__(self) -> str:
-        dropped = f"{self.identical} identical, {self.short} under 5 words"
+        dropped = f"{self.identical} identical, {self.short} too short"
         return f"{self.kept} of {self.total} pairs kept; dropped: {dropped}"

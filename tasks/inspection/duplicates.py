@@ -40,7 +40,8 @@ def keys_of(record: Record) -> dict[str, int]:
     """Hashes by what they are of. `swapped` is the pair with the opposite preference."""
     post = key(body_of(record))
     if isinstance(record, Post):
-        return {"post": post, "summary": key(record.summary)}
+        # Without a summary there is none to be repeated.
+        return {"post": post, "summary": key(record.summary) if record.summary else key(record.id, "none")}
     prompt, chosen, rejected = record.prompt, record.chosen, record.rejected
     return {"post": post, "pair": key(prompt, chosen, rejected), "swapped": key(prompt, rejected, chosen)}
 

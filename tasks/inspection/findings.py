@@ -13,6 +13,7 @@ MANY_REPEATED = 0.01
 MANY_DROPPED = 0.10
 CHOSEN_LONGER = 0.60
 FEW_ROWS = 100
+MAY_BE_EMPTY = ("context",)  # most instructions are about nothing else
 
 
 def findings(report: Report) -> tuple[Finding, ...]:
@@ -87,7 +88,7 @@ def _rows(split: SplitReport) -> Iterator[Finding]:
 def _columns(split: SplitReport) -> Iterator[Finding]:
     for name, column in split.columns.items():
         lacking = split.read - column.present + column.empty
-        if column.used and lacking > MANY_EMPTY * split.read:
+        if column.used and name not in MAY_BE_EMPTY and lacking > MANY_EMPTY * split.read:
             yield Finding(
                 f"{split.name}: '{name}' is empty or absent in {_share(lacking, split.read)} of the rows",
                 "fill it in, or map another column with --columns",

@@ -19,7 +19,13 @@ _HEADINGS = ("SUBREDDIT:", "TITLE:", "POST:", "Article:")
 
 @dataclass
 class RawCounts:
-    """Counted over the rows of a split that could be read at all."""
+    """Counted over the rows of a split that could be read at all.
+
+    Args:
+        summarises: whether prompts are expected to have the headings and the closing of summarisation.
+    """
+
+    summarises: bool = True
 
     files: Counter[str] = field(default_factory=Counter)
     present: Counter[str] = field(default_factory=Counter)
@@ -31,7 +37,7 @@ class RawCounts:
         for name, value in row.values.items():
             self.present[name] += 1
             self.empty[name] += is_empty(value)
-        self.foreign_prompts += is_foreign(row.values.get("prompt"))
+        self.foreign_prompts += self.summarises and is_foreign(row.values.get("prompt"))
 
     def columns(self, used: Collection[str]) -> dict[str, Column]:
         """Every column; `used`: those that the format needs, which are listed even when no row has them."""

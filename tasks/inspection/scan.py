@@ -8,12 +8,11 @@ from dataclasses import dataclass, field
 from tasks.inspection.duplicates import SplitKeys, body_of
 from tasks.inspection.measure import Measured, Ruler
 from tasks.inspection.near import SplitSignatures
-from tasks.inspection.raw import RawCounts
 from tasks.inspection.report import BadReason, SplitReport
-from tasks.inspection.scanner import Scanner, progress
+from tasks.inspection.scanner import Scanner, Survey, progress
 from tasks.inspection.tally import FacetTally, FitTally, LengthTally
 from tasks.inspection.view import Record
-from tasks.reading.formats import Format, Kind
+from tasks.reading.formats import Kind
 from tasks.reading.rows import Skipped
 from tasks.records import PairCounts
 
@@ -98,26 +97,26 @@ def scan_split(scanner: Scanner, measures: Measures, split: str | None, name: st
 
     Raises: UserError when it cannot be read, or no row is of a known format.
     """
-    raw, form = scanner.survey(split, name, kind)
+    survey = scanner.survey(split, name, kind)
     skipped, counts = Skipped(), PairCounts()
     limits = FitTally(measures.max_length, measures.max_new_tokens)
-    tally = SplitTally(measures, name, LengthTally(form.kind), limits)
-    records = progress(scanner.records(split, form.kind, skipped, counts), f"{name}: usable rows measured")
+    tally = SplitTally(measures, name, LengthTally(survey.kind), limits)
+    records = progress(scanner.records(split, survey.kind, skipped, counts), f"{name}: usable rows measured")
     for block in measures.ruler.measured(records):
         tally.add(block)
-    return Scanned(_report(tally, raw, form, skipped, counts), form.kind, tally.keys, tally.signatures)
+    return Scanned(_report(tally, survey, skipped, counts), survey.kind, tally.keys, tally.signatures)
 
 
-def _report(tally: SplitTally, raw: RawCounts, form: Format, skipped: Skipped, counts: PairCounts) -> SplitReport:
-    posts = form.kind == "posts"
+def _report(tally: SplitTally, survey: Survey, skipped: Skipped, counts: PairCounts) -> SplitReport:
+    posts, raw = survey.kind == "posts", survey.counts
     fit = tally.fit if tally.usable and tally.measures.fit else None
     return SplitReport(
         name=tally.name,
         rows=tally.usable + skipped.counts.total() + counts.identical + counts.short,
         usable=tally.usable,
-        format=form.name,
+        format=survey.format,
         files=dict(raw.files),
-        columns=raw.columns(form.columns),
+        columns=raw.columns(survey.used),
         bad=_bad(skipped),
         dropped={} if posts else {"identical": counts.identical, "short": counts.short},
         foreign_prompts=raw.foreign_prompts,

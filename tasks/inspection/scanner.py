@@ -13,13 +13,27 @@ from tasks.inspection.duplicates import body_of
 from tasks.inspection.raw import RawCounts
 from tasks.inspection.view import Record
 from tasks.reading.columns import mapped
-from tasks.reading.formats import Format, Kind, kinds_of, recognise
+from tasks.reading.formats import Kind, kinds_of, recognise
 from tasks.reading.rows import BadRow, RawRow, Skipped
 from tasks.reading.sources import open_source
 from tasks.records import PairCounts
 from tasks.task import Task
+from tasks.text import TLDR
 
 T = TypeVar("T")
+
+
+_KINDS: tuple[Kind, Kind] = ("pairs", "posts")  # in the order in which they are tried
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What the rows of a split are. `format`: its name. `used`: columns that are read as text or label."""
+
+    counts: RawCounts
+    kind: Kind
+    format: str
+    used: list[str]
 
 
 @dataclass(frozen=True)
@@ -52,7 +66,7 @@ class Scanner:
             self.source, split, limit=self.limit, columns=self.columns, on_bad=skipped, counts=counts
         )
 
-    def survey(self, split: str | None, name: str, kind: Kind | None) -> tuple[RawCounts, Format]:
+    def survey(self, split: str | None, name: str, kind: Kind | None) -> Survey:
         """The raw rows counted, and their format.
 
         Args:
@@ -60,17 +74,37 @@ class Scanner:
 
         Raises: UserError when no row is of a known format.
         """
-        counts = RawCounts()
-        named = [name for name, column in self.columns.items() if column]
-        form: Format | None = None
-        columns: list[str] = []
+        counts = RawCounts(summarises=self.task.form is TLDR)
+        found: Survey | None = None
+        first: RawRow | None = None
         for row in progress(self.raw_rows(split), f"{name}: rows"):
             counts.add(row)
-            columns = columns or list(row.values)
-            if form is None:
-                kinds = [one for one in kinds_of(row.values) if kind in (None, one)]
-                form = recognise(row.values, kinds[0], row.where, named) if kinds else None
-        return counts, form or recognise(columns, kind or "posts", self.source, named)
+            first = first or row
+            found = found or self._recognised(row, kind, counts)
+        if found is None:
+            first = RawRow(first.values if first else {}, self.source)
+            recognise(self.task.row(first, kind or "posts").values, kind or "posts", self.source, self._named)
+        assert found is not None  # of a row that is recognised after all something was found
+        return found
+
+    def _recognised(self, row: RawRow, kind: Kind | None, counts: RawCounts) -> Survey | None:
+        """What a row is; None when nothing can be made of it."""
+        for one in _KINDS:
+            try:
+                made = self.task.row(row, one)
+            except BadRow:
+                continue
+            if kind in (None, one) and one in kinds_of(made.values):
+                form = recognise(made.values, one, row.where, self._named)
+                # A task may have columns of its own, of which it makes those of a known format.
+                own = [name for name in row.values if name not in made.values]
+                used = [*own, *(name for name in form.columns if name in row.values)]
+                return Survey(counts, one, f"{self.task.name}'s own" if own else form.name, used)
+        return None
+
+    @property
+    def _named(self) -> list[str]:
+        return [name for name, column in self.columns.items() if column]
 
     def bodies(self, split: str | None, kind: Kind, rows: set[int]) -> dict[int, str]:
         """The posts of some usable rows, numbered from 0, read again."""

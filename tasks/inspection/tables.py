@@ -26,7 +26,7 @@ NAMES = {
     "sum": "prompt + response",
     "difference": "chosen - rejected",
     "identical": "both sides the same",
-    "short": "a side under five words",
+    "short": "a side that is too short",
 }
 
 

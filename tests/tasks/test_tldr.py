@@ -167,7 +167,7 @@ def test_pairs_are_cleaned_and_counted(tmp_path: Path) -> None:
     expected = Pair("valid1-1", "POST: p\nTL;DR:", "one two three four five", "five four three two one", {"note": "n"})
     assert pairs == [expected]
     assert counts == PairCounts(total=3, kept=1, identical=1, short=1)
-    assert str(counts) == "1 of 3 pairs kept; dropped: 1 identical, 1 under 5 words"
+    assert str(counts) == "1 of 3 pairs kept; dropped: 1 identical, 1 too short"
 
 
 @pytest.mark.parametrize(

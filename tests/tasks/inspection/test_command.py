@@ -102,6 +102,50 @@ def test_posts(posts: Path) -> None:
     ]
 
 
+def test_instructions(tmp_path: Path) -> None:
+    """Rows of a task's own columns, without a word of summaries."""
+    write(
+        tmp_path / "train.jsonl",
+        *({"instruction": f"Name {number} cats.", "context": "", "response": f"Tom {number}"} for number in range(99)),
+        {"instruction": "", "context": "", "response": "Tom"},
+        {"instruction": "Who?", "context": "Tom sat.", "response": "Tom", "category": "qa"},
+    )
+    report = inspect(InspectOptions(data=str(tmp_path), task="instruct"))
+    (split,) = report.splits
+    assert (report.kind, split.format, split.rows, split.usable) == ("posts", "instruct's own", 101, 100)
+    assert split.columns == {
+        "instruction": Column(101, 1, True),
+        "context": Column(101, 100, True),
+        "response": Column(101, 0, True),
+        "category": Column(1, 0, False),
+    }
+    assert [bad.reason for bad in split.bad] == ["'instruction' is empty"] and not split.foreign_prompts
+    assert [finding.what for finding in report.findings] == ["train: 1 row of 101 cannot be used"]
+    assert report.examples[0].prompt.endswith("### Response:")
+
+
+def test_prompts_alone_and_pairs_of_instructions(tmp_path: Path) -> None:
+    write(tmp_path / "prompts.jsonl", *({"prompt": f"Name {number} cats."} for number in range(100)))
+    report = inspect(InspectOptions(data=str(tmp_path / "prompts.jsonl"), task="instruct"))
+    assert (report.kind, report.splits[0].usable, report.findings) == ("posts", 100, ())
+    assert report.splits[0].columns == {"prompt": Column(100, 0, True)}
+    write(tmp_path / "pairs.jsonl", {"instruction": "Why?", "chosen": "Because.", "rejected": "No."})
+    report = inspect(InspectOptions(data=str(tmp_path / "pairs.jsonl"), task="instruct"))
+    assert (report.kind, report.splits[0].usable, report.splits[0].dropped["short"]) == ("pairs", 1, 0)
+    posts = inspect(InspectOptions(data=str(tmp_path / "pairs.jsonl"), task="instruct", kind="posts"))
+    assert (posts.kind, posts.splits[0].usable) == ("posts", 1)
+
+
+def test_columns_that_the_task_does_not_know(tmp_path: Path) -> None:
+    write(tmp_path / "x.jsonl", {"question": "Why?", "answer": "Because."})
+    with pytest.raises(
+        UserError, match=r"x\.jsonl: posts need the columns instruction\+response .*question, answer"
+    ):
+        inspect(InspectOptions(data=str(tmp_path / "x.jsonl"), task="instruct"))
+    with pytest.raises(UserError, match=r"x\.jsonl: reviews need the columns text"):
+        inspect(InspectOptions(data=str(tmp_path / "x.jsonl"), task="sentiment"))
+
+
 def test_options(posts: Path) -> None:
     one = inspect(InspectOptions(data=str(posts), splits="test", near=None, examples=1, limit=2))
     assert [split.name for split in one.splits] == ["test"]

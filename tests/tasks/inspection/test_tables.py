@@ -71,7 +71,7 @@ def test_every_number_is_there(width: int) -> None:
     words = " ".join(text.split())
     for said in (
         "1,234 rows: 1,200 usable, 34 bad",
-        "2 with both sides the same, 3 with a side under five words",
+        "2 with both sides the same, 3 with a side that is too short",
         "data/train.jsonl (1,234)",
         "34 'label' is empty data/train.jsonl, line 5 mend or drop the row",
         "labelled by 7 people",
