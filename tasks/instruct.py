@@ -27,6 +27,7 @@ NEEDED: dict[Kind, str] = {
     "pairs": "instruction+chosen+rejected or prompt+chosen+rejected",
 }
 TURN = "Assistant:"  # the last word of a dialogue that is to go on
+_ANSWERS = {"response", "completion", "label", "chosen"}
 _SPEAKER = re.compile(r"\s*(?:Human|User):[ ]?")
 
 
@@ -75,6 +76,9 @@ def row(raw: RawRow, kind: Kind) -> RawRow:
     Raises: BadRow for one without an instruction, or with an instruction and a prompt that differ.
     """
     values = dict(raw.values)
+    if "output" in values and not values.keys() & _ANSWERS:
+        remedy = "`python -m tasks convert FILE --to instructions` writes them under the names that are read here"
+        raise BadRow(raw.where, "'input' and 'output', as Alpaca calls context and response", remedy)
     instruction = instruction_of(raw)
     if instruction is not None:
         context = text_or_none(raw, "context") or ""

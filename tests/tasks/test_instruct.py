@@ -98,6 +98,9 @@ def test_other_names_of_columns(tmp_path: Path) -> None:
     columns = {"instruction": "question", "context": "passage", "response": "answer"}
     (post,) = TASK.load_posts(data, None, columns=columns)
     assert (post.prompt, post.summary) == (format_instruction(QUESTION, "About cats."), "To rest.")
+    alpaca = jsonl(tmp_path, {"instruction": QUESTION, "input": "", "output": "To rest."})
+    (post,) = TASK.load_posts(alpaca, None, columns={"context": "input", "response": "output"})
+    assert (post.prompt, post.summary) == (ASKED, "To rest.")
 
 
 @pytest.mark.parametrize("other", ["", None, f" {QUESTION} "])
@@ -125,6 +128,10 @@ GOOD = {"instruction": QUESTION, "response": "To rest."}
         ({"instruction": "a", "response": 3}, "x.jsonl, line 2: 'response' is not text (a number): make it text, "),
         ({"instruction": 3, "response": "a"}, "x.jsonl, line 2: 'instruction' is not text (a number): make it text, "),
         ({"instruction": "a", "context": [], "response": "c"}, "x.jsonl, line 2: 'context' is not text (a list)"),
+        (
+            {"instruction": "a", "input": "b", "output": "c"},
+            "x.jsonl, line 2: 'input' and 'output', as Alpaca calls context and response: `python -m tasks convert ",
+        ),
         ({"prompt": "<|endoftext|>", "response": "c"}, "x.jsonl, line 2: the post is empty: fill it in, "),
         (
             {"question": "a", "answer": "c"},
