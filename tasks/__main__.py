@@ -14,7 +14,7 @@ COMMANDS = Commands(
             "tasks.inspection.command",
             "show what is in posts or pairs: counts, bad rows, lengths, duplicates",
         ),
-        "convert": ("tasks.convert", "write posts or pairs in another format"),
+        "convert": ("tasks.convert", "write posts, pairs or instructions in another format"),
     },
     arguments="DATA [options]",
 )
