@@ -13,6 +13,7 @@ from tasks.reading.rows import SKIP, BadRow, BadRows, RawRow, Row
 from trlx.utils.errors import UserError
 
 _SPACE = " \t\r\n"
+_COMMENTS = ("//", "/*", "#")
 _ONE_A_LINE = f"each line must be one JSON object: {MEND}"
 
 
@@ -51,6 +52,10 @@ def _object(line: bytes, decoder: JsonDecoder, where: str) -> Row:
 def _not_json(where: str, message: str, text: str, place: int) -> BadRow:
     if text.startswith("\ufeff", place):
         return BadRow(where, "a byte order mark inside the file", f"files were joined: take it out of the line, {SKIP}")
+    if text.startswith(_COMMENTS):
+        return BadRow(where, "a comment, which JSON does not have", f"take the line out, {SKIP}")
+    if _is_spread(text):
+        return BadRow(where, "an object over several lines begins here", f"write it on one line, {SKIP}")
     return BadRow(where, "not JSON", _ONE_A_LINE, f"{message}, column {place + 1}")
 
 
@@ -70,13 +75,16 @@ def _refuse_spread(line: bytes, where: str) -> None:
             f"{where}: a comma after the object, and a .jsonl has none between its lines: "
             "take the comma off the end of the lines (sed 's/,[[:space:]]*$//' OLD > NEW)"
         )
-    spread = text.startswith(b"{") and text.endswith((b"{", b"[", b","))
-    if spread or text.startswith(b"["):
+    if _is_spread(text.decode(errors="replace")) or text.startswith(b"["):
         what = "a JSON list" if text.startswith(b"[") else "an object over several lines"
         raise UserError(
             f"{where}: {what} begins here, and a .jsonl has one object a line: name the file .json "
             "(`python -m tasks convert` then makes JSONL of it)"
         )
+
+
+def _is_spread(text: str) -> bool:
+    return text.startswith("{") and text.endswith(("{", "[", ","))
 
 
 def _is_json(text: bytes) -> bool:

@@ -165,7 +165,11 @@ class JsonText:
         return self._lines
 
     def _not_json(self, message: str, place: int) -> UserError:
-        culprits = {"\ufeff": "a byte order mark inside the file: were files joined?", "\0": "a NUL byte"}
+        culprits = {
+            "\ufeff": "a byte order mark inside the file: were files joined?",
+            "\0": "a NUL byte",
+            "/": "a comment, which JSON does not have",
+        }
         message = culprits.get(self._held[place : place + 1], message)
         return self._error(f"not JSON ({message})", _NEEDED, place)
 

@@ -46,6 +46,19 @@ def converted(content: bytes) -> Spoil:
     return spoil
 
 
+def asked(content: bytes) -> Spoil:
+    """`--data` is a file of instructions with that content."""
+    return data(content, "asked.jsonl", "--task", "instruct")
+
+
+def reviewed(content: bytes) -> Spoil:
+    """`--data` is a file of reviews with that content."""
+    return data(content, "reviews.jsonl", "--task", "sentiment")
+
+
+BOM = b"\xef\xbb\xbf"
+ASKED = [{"instruction": f"Name {number} birds.", "context": "", "response": "A wren."} for number in range(6)]
+REVIEWS = [{"text": f"Film {number} was long. " * 20, "label": number % 2} for number in range(6)]
 TORN = b'{"prompt": "a post", "label": \n'
 LONG_TITLE = "SUBREDDIT: r/x\nTITLE: " + "word " * 400 + "\nPOST: p\nTL;DR:"
 NO_POST = "SUBREDDIT: r/x\nTITLE: \nPOST: \nTL;DR:"
@@ -135,6 +148,55 @@ CASES = [
     Case("no-parquet", SFT, data(lines(*POSTS), "posts.parquet"), ("posts.parquet", "Parquet")),
     Case("no-such-file", SFT, lambda root, work: ["--data", f"{work}/posts.jsonl"], ("posts.jsonl", "no such file")),
     Case("unknown-kind-of-file", SFT, data(lines(*POSTS), "posts.txt"), ("posts.txt", ".jsonl, .json, .csv")),
+    Case(
+        "pretty-printed-instructions",
+        SFT,
+        asked("\n".join(json.dumps(row, indent=4) for row in ASKED).encode()),
+        ("asked.jsonl, line 1: an object over several lines", "name the file .json"),
+    ),
+    Case(
+        "object-over-several-lines",
+        SFT,
+        asked(third(json.dumps(ASKED[2], indent=4).encode(), ASKED)),
+        ("asked.jsonl, line 3: an object over several lines", "write it on one line", SKIP),
+    ),
+    Case("comment-in-the-data", SFT, asked(third(b"// ...\n", ASKED)), ("asked.jsonl, line 3: a comment", SKIP)),
+    Case(
+        "byte-order-mark-in-the-middle",
+        SFT,
+        asked(third(BOM + lines(ASKED[2]), ASKED)),
+        ("asked.jsonl, line 3: a byte order mark", "files were joined", SKIP),
+    ),
+    Case(
+        "instruction-and-prompt",
+        SFT,
+        asked(third({"prompt": "Another one."}, ASKED)),
+        ("asked.jsonl, line 3: both 'instruction' and 'prompt', which differ", "keep one of them", SKIP),
+    ),
+    Case("empty-instruction", SFT, asked(third({"instruction": " "}, ASKED)), ("asked.jsonl, line 3", "empty", SKIP)),
+    Case("empty-response", SFT, asked(third({"response": ""}, ASKED)), ("line 3: 'response' is empty", SKIP)),
+    Case(
+        "alpaca-to-train-on",
+        SFT,
+        asked(lines({"instruction": "Name a colour.", "input": "", "output": "Red"})),
+        ("asked.jsonl, line 1: 'input' and 'output'", "python -m tasks convert FILE --to instructions"),
+    ),
+    Case(
+        "no-pairs-of-single-answers",
+        "-m tasks convert",
+        lambda root, work: [
+            *data(lines(*ASKED), "asked.jsonl")(root, work),
+            *("--to", "instruction-pairs", "--out", f"{root}/pairs.jsonl"),
+        ],
+        ("asked.jsonl, line 1: Dolly's rows have one answer each", "choose --to instructions"),
+    ),
+    Case(
+        "label-that-is-not-binary",
+        SFT,
+        reviewed(third({"label": 2}, REVIEWS)),
+        ("reviews.jsonl, line 3: a label that is neither positive nor negative (2)", "make it 0 or 1", SKIP),
+    ),
+    Case("empty-review", SFT, reviewed(third({"text": ""}, REVIEWS)), ("reviews.jsonl, line 3: 'text' is empty", SKIP)),
     Case("malformed-line-to-convert", "-m tasks convert", converted(third(TORN)), ("posts.jsonl, line 3", SKIP)),
     Case("empty-split-to-convert", "-m tasks convert", converted(b""), ("posts.jsonl holds no rows",)),
     Case(

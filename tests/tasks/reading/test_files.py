@@ -137,6 +137,9 @@ def test_a_list_of_one_lines_and_objects_of_one_key_are_rows(tmp_path: Path) -> 
 
 BAD_ROWS = [
     ("x.jsonl", b'{"a": 1}\n{"a": \n{"a": 2}', "line 2: not JSON (Expecting value, column 6): each line must be one"),
+    ("x.jsonl", b'{"a": 1}\n{\n{"a": 2}', "line 2: an object over several lines begins here: write it on one line"),
+    ("x.jsonl", b'{"a": 1}\n// ...\n{"a": 2}', "line 2: a comment, which JSON does not have: take the line out, or"),
+    ("x.jsonl", b'{"a": 1}\n # b\n{"a": 2}', "line 2: a comment, which JSON does not have"),
     ("x.jsonl", b'{"a": 1}\n3\n{"a": 2}', "line 2: not an object with columns (a number): mend or drop"),
     ("x.jsonl", b'{"a": 1}\n[{}]\n{"a": 2}', "line 2: not an object with columns (a list): mend or drop"),
     ("x.jsonl", b'{"a": 1}\n{} {}\n{"a": 2}', "line 2: not JSON (more text after the value, column 3)"),
@@ -242,6 +245,11 @@ BAD_FILES = [
     ("x.json", "[]".encode("utf-16-be"), r"x.json: UTF-16-BE text, UTF-8 is needed.*iconv"),
     ("x.csv", "ab,c".encode("utf-32"), r"x.csv: UTF-32 text, UTF-8 is needed.*iconv"),
     ("x.csv", "ab,c".encode("utf-16-le"), r"x.csv: UTF-16-LE text"),
+    (
+        "x.json",
+        b'{"a":\n1}\n// x',
+        "x.json, line 3: not JSON .a comment, which JSON does not have.: a list of objects is",
+    ),
     ("x.json", b'[{"a": 1},\n', "x.json, element 2, line 2: not JSON .Expecting value.: a list of objects is needed"),
     ("x.json", b'[{"a": 1}\n{"a": 2}]', "x.json, element 1, line 2: not JSON .a comma or the closing ] is missing"),
     ("x.json", b'[{"a": 1},\n]', "x.json, element 2, line 2: not JSON"),
