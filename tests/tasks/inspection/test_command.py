@@ -138,9 +138,7 @@ def test_prompts_alone_and_pairs_of_instructions(tmp_path: Path) -> None:
 
 def test_columns_that_the_task_does_not_know(tmp_path: Path) -> None:
     write(tmp_path / "x.jsonl", {"question": "Why?", "answer": "Because."})
-    with pytest.raises(
-        UserError, match=r"x\.jsonl: posts need the columns instruction\+response .*question, answer"
-    ):
+    with pytest.raises(UserError, match=r"x\.jsonl: posts need the columns instruction\+response .*question, answer"):
         inspect(InspectOptions(data=str(tmp_path / "x.jsonl"), task="instruct"))
     with pytest.raises(UserError, match=r"x\.jsonl: reviews need the columns text"):
         inspect(InspectOptions(data=str(tmp_path / "x.jsonl"), task="sentiment"))

@@ -248,7 +248,7 @@ BAD_FILES = [
     (
         "x.json",
         b'{"a":\n1}\n// x',
-        "x.json, line 3: not JSON .a comment, which JSON does not have.: a list of objects is",
+        "x.json, line 3: not JSON .a comment, which JSON does not have",
     ),
     ("x.json", b'[{"a": 1},\n', "x.json, element 2, line 2: not JSON .Expecting value.: a list of objects is needed"),
     ("x.json", b'[{"a": 1}\n{"a": 2}]', "x.json, element 1, line 2: not JSON .a comma or the closing ] is missing"),
