@@ -6,8 +6,6 @@ Left out: calibration and stress tests, which judge a model rather than describe
 
 from __future__ import annotations
 
-import csv
-import io
 import statistics
 from collections import defaultdict
 from collections.abc import Sequence
@@ -16,7 +14,7 @@ from typing import Any, Protocol
 
 from reward_model.pairs import PairText, noise_free_label
 from trlx.utils.files import write_text
-from trlx.utils.spreadsheet import neutralise
+from trlx.utils.spreadsheet import csv_text
 
 # Columns that OpenAI's comparisons carry and by which their paper reports agreement.
 GROUPS = ("batch", "confidence", "worker")
@@ -95,9 +93,4 @@ def write_scored_pairs(
         | {"prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected}
         for pair, c, r, hit, extra in zip(pairs, chosen, rejected, agreement(chosen, rejected), plain, strict=True)
     ]
-    columns = dict.fromkeys(name for row in rows for name in row)
-    buffer = io.StringIO(newline="")
-    writer = csv.DictWriter(buffer, columns, restval="", quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({name: neutralise(v) if isinstance(v, str) else v for name, v in row.items()} for row in rows)
-    write_text(path, buffer.getvalue())
+    write_text(path, csv_text(rows))
