@@ -14,6 +14,8 @@ COMMANDS = Commands(
         "frontier": ("evaluation.frontier", "measure KL against reward: SFT, best-of-n, PPO's checkpoints, RFT"),
         "samples": ("evaluation.show_samples", "show summaries side by side in the terminal, random or worst ones"),
         "try": ("evaluation.try_it", "paste a post and see what SFT, PPO and best-of-n make of it"),
+        "prompts": ("evaluation.prompts", "show what several models answer to the same prompts, with rewards"),
+        "scores": ("evaluation.pair_scores", "score good and bad answers by a reward model"),
         "seeds": ("evaluation.seeds", "list the headline numbers of several runs one by one"),
     },
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from trlx.utils.errors import UserError, nearest
 
 ALWAYS = ("sft", "ppo")  # judged unless others are asked for
 WHERE_THERE = ("ppo_heldout", "rft")  # and these where a stage has written them
+PRETRAINED = "pretrained"
 _PPO = "accelerate launch --config_file configs/default_accelerate_config.yaml trlx_gptneo_text_summarization.py"
 _COMMANDS = {
     "sft": MAKERS["ckpts", "sft"],
@@ -48,6 +50,29 @@ def parse_models(text: str | None, run: RunFolder) -> dict[str, str]:
     if not models:
         raise UserError("--models names no model; for example sft,ppo")
     return models
+
+
+def with_pretrained(text: str, run: RunFolder) -> str:
+    """`--models` in which `pretrained` by itself is the model that SFT began from, as SFT's own record says.
+
+    Raises: UserError where there is no such record.
+    """
+    return ",".join(
+        f"{PRETRAINED}={_began_from(run)}" if part.strip() == PRETRAINED else part for part in text.split(",")
+    )
+
+
+def _began_from(run: RunFolder) -> str:
+    remedy = f"--models: what '{PRETRAINED}' is cannot be told: give its folder or hub id, as in {PRETRAINED}=FOLDER"
+    path = run.sft / "run.json"
+    try:
+        named = json.loads(path.read_text(encoding="utf-8"))["options"]["model"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{remedy} ({path} does not say)") from error
+    if not isinstance(named, str) or not named:
+        raise UserError(f"{remedy} ({path} does not say)")
+    # A run may have been moved since.
+    return named if Path(named).exists() or not (run.base / "config.json").is_file() else str(run.base)
 
 
 def _also_there(folders: dict[str, str]) -> list[str]:

@@ -27,11 +27,20 @@ def second_reward_model_path(given: str | None, run: RunFolder) -> str | None:
 
     Raises: UserError when the one given is not there.
     """
+    return _where_there(given, run.second_reward_model, "second reward")
+
+
+def reward_model_where_there(given: str | None, run: RunFolder) -> str | None:
+    """The same of the reward model, for what can do without one."""
+    return _where_there(given, run.reward_model, "reward")
+
+
+def _where_there(given: str | None, own: Path, name: str) -> str | None:
     if given is None:
-        return str(run.second_reward_model) if (run.second_reward_model / "config.json").is_file() else None
+        return str(own) if (own / "config.json").is_file() else None
     if given == NONE:
         return None
-    require_model("second reward", given, f"check --second_reward_model, or give {NONE}")
+    require_model(name, given, f"check --{name.replace(' ', '_')}_model, or give {NONE}")
     return given
 
 

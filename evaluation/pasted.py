@@ -1,7 +1,8 @@
 """Posts as people give them: pasted into the terminal, piped in, or in a file.
 
 A post ends with a line that holds a single dot, or where the input ends. It may begin with `SUBREDDIT:` and `TITLE:`
-lines, as the data have them; at a terminal what it lacks of them is asked for. Left out: several files; editing.
+lines, as the data have them; at a terminal what it lacks of them is asked for. A text that is no post is written as its
+task writes a prompt. Left out: several files; editing.
 """
 
 from __future__ import annotations
@@ -13,13 +14,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TextIO
 
-from tasks.text import clean_prompt, format_post, split_prompt, subreddit_of, title_of
+from tasks.form import TextForm
+from tasks.text import TLDR, clean_prompt, format_post, split_prompt, subreddit_of, title_of
 from trlx.utils.errors import UserError
 
 END = "."
 ARTICLE = "Article:"  # how CNN/DM's prompts begin, which have neither subreddit nor title
 INVITATION = "Paste a post and end it with a line with a single dot, or Ctrl-D. Nothing before it: leave."
 ReadLine = Callable[[str], str]  # like input(): a prompt to show → a line, or EOFError
+Ask = Callable[[str], str]  # what is missing → an answer, which may be empty
+AsPrompt = Callable[[str, Ask], str]  # a person's text → a prompt
 
 
 def at_terminal(file: str | None) -> bool:
@@ -27,22 +31,42 @@ def at_terminal(file: str | None) -> bool:
     return file is None and sys.stdin is not None and sys.stdin.isatty()
 
 
-def prompts_from(file: str | None) -> Iterator[str]:
+def prompts_from(file: str | None, form: TextForm = TLDR) -> Iterator[str]:
     """Prompts of the posts in a file, or of standard input where it is None, asking for them at a terminal.
+
+    Args:
+        form: of the task's texts.
 
     Raises: UserError for a file that cannot be read, and where there is no post at all.
     """
+    as_prompt = written_by(form)
     if at_terminal(file):
-        return asked(_line_editor(), print)
-    return _prompts_in(_standard_input(), "standard input") if file is None else _prompts_in(_open(file), file)
+        return asked(_line_editor(), print, as_prompt)
+    return prompts_in(_standard_input(), "standard input", as_prompt) if file is None else prompts_of(file, as_prompt)
 
 
-def asked(read_line: ReadLine, say: Callable[[str], object]) -> Iterator[str]:
+def prompts_of(file: str, as_prompt: AsPrompt) -> Iterator[str]:
+    """Prompts of the texts in a file. Raises: UserError for one that cannot be read or holds none."""
+    return prompts_in(_open(file), file, as_prompt)
+
+
+def written_by(form: TextForm) -> AsPrompt:
+    """How a person's text becomes a prompt: a post gets its headings, any other text what its task writes around it."""
+    return prompt_of if form is TLDR else lambda text, ask: form.clean_prompt(text.strip())
+
+
+def nothing(what: str) -> str:
+    """The answer where nobody can be asked."""
+    return ""
+
+
+def asked(read_line: ReadLine, say: Callable[[str], object], as_prompt: AsPrompt | None = None) -> Iterator[str]:
     """Ask for a post again and again, until there is nothing before its end; a post that will not do is told so."""
+    as_prompt = as_prompt or prompt_of
     say(INVITATION)
     while text := _block(read_line).strip():
         try:
-            prompt = prompt_of(text, lambda what: _answer(read_line, f"{what} (Enter: none): "))
+            prompt = as_prompt(text, lambda what: _answer(read_line, f"{what} (Enter: none): "))
         except UserError as error:
             say(f"error: {error}")
         else:
@@ -50,7 +74,7 @@ def asked(read_line: ReadLine, say: Callable[[str], object]) -> Iterator[str]:
         say("\n" + INVITATION)
 
 
-def prompt_of(text: str, missing: Callable[[str], str] = lambda what: "") -> str:
+def prompt_of(text: str, missing: Ask = nothing) -> str:
     """The prompt of a pasted text, as the data's prompts are written.
 
     Args:
@@ -80,12 +104,13 @@ def blocks(lines: Iterator[str]) -> Iterator[str]:
     yield "\n".join(kept)
 
 
-def _prompts_in(stream: TextIO, name: str) -> Iterator[str]:
+def prompts_in(stream: TextIO, name: str, as_prompt: AsPrompt) -> Iterator[str]:
+    """Prompts of the texts in a stream, which is read to its end at once. Raises: UserError where there is none."""
     with stream:
         texts = [text for text in blocks(line.rstrip("\r\n") for line in stream) if text.strip()]
     if not texts:
         raise UserError(f"{name} holds no post: give a text, or run the command at a terminal to paste one")
-    return iter([prompt_of(text) for text in texts])
+    return iter([as_prompt(text, nothing) for text in texts])
 
 
 def _open(file: str) -> TextIO:

@@ -20,6 +20,8 @@ from rich.text import Text
 from evaluation.report.data import Sample
 from evaluation.report.highlight import source_spans
 from evaluation.table import label
+from tasks.text import title_of
+from trlx.utils.errors import one_line
 from trlx.utils.terminal import inert
 
 NARROWEST = 18  # characters of a column of text; below that columns go one under the other
@@ -50,6 +52,12 @@ def columns_of(sample: Sample) -> list[Column]:
 def scores_shown(scores: Mapping[str, float | None]) -> dict[str, str]:
     """Three decimals; a dash for what was not a number."""
     return {name: "–" if value is None else f"{value:.3f}" for name, value in scores.items()}
+
+
+def shortened(prompt: str, width: int = 60) -> str:
+    """What a prompt is about on one line: its title where it has one, else how it begins."""
+    text = one_line(title_of(prompt) or prompt)
+    return text if len(text) <= width else text[: width - 1].rstrip() + "…"
 
 
 def legend(console: Console) -> Text:

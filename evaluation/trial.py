@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from rich.console import Console
 from rich.text import Text
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from evaluation.decoding import GREEDY, UNCUT, up_to
-from evaluation.degeneration import faults
+from evaluation.degeneration import Faults, faults
+from evaluation.policies import load_policy
 from evaluation.side_by_side import Column, legend, print_columns, print_post, scores_shown
 from evaluation.table import label
 from reward_model.scorer import RewardScorer
@@ -25,6 +27,7 @@ from tasks.text import split_prompt, subreddit_of, title_of
 from trlx.generation.records import GeneratedText
 from trlx.generation.sampling import generate_texts
 from trlx.utils.basics import set_seed
+from trlx.utils.pretrained import load_tokenizer, require_positions, require_vocabulary
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,20 @@ class Policy:
     name: str
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
+
+    @classmethod
+    def load(cls, name: str, path: str, dtype: torch.dtype, device: torch.device, longest: int) -> Policy:
+        """From a folder or hub id.
+
+        Args:
+            longest: tokens of prompt and response together.
+
+        Raises: UserError when it cannot be read, or is not made for its tokenizer or for so many tokens.
+        """
+        policy = cls(name, load_policy(path, dtype, device), load_tokenizer(path, "--models"))
+        require_vocabulary(policy.model.config, policy.tokenizer, path)
+        require_positions(policy.model.config, longest, "--max_prompt_tokens + --max_new_tokens")
+        return policy
 
 
 @dataclass(frozen=True)
@@ -47,15 +64,28 @@ class Written:
 
     def column(self, scores: dict[str, float | None]) -> Column:
         """As it is shown."""
-        text, one = self.response.text.strip(), self.response
-        found = faults(text, one.ended, split_prompt(self.prompt)[1], title_of(self.prompt)).names
-        facts = {
-            **scores_shown(scores),
-            "tokens": str(one.tokens) + ("" if one.ended else ", cut"),
-            "faults": " ".join(found) or "–",
-            "seconds": f"{self.seconds:.2f}",
-        }
-        return Column(self.title, text, facts)
+        column = column_of(self.title, self.prompt, self.response, scores)
+        return replace(column, facts={**column.facts, "seconds": f"{self.seconds:.2f}"})
+
+
+def column_of(title: str, prompt: str, response: GeneratedText, scores: Mapping[str, float | None]) -> Column:
+    """A response as it is shown, with its scores, length and faults."""
+    text = response.text.strip()
+    tokens = str(response.tokens) + ("" if response.ended else ", cut")
+    found = " ".join(faults_of(prompt, response).names) or "–"
+    return Column(title, text, {**scores_shown(scores), "tokens": tokens, "faults": found})
+
+
+def faults_of(prompt: str, response: GeneratedText) -> Faults:
+    """What is wrong with a response to a prompt."""
+    return faults(response.text.strip(), response.ended, split_prompt(prompt)[1], title_of(prompt))
+
+
+def print_prompt(console: Console, heading: str, prompt: str) -> str:
+    """The prompt under a line that names it; returns what of it is the source of a response's words."""
+    title, body = title_of(prompt), split_prompt(prompt)[1].strip()
+    print_post(console, heading, subreddit_of(prompt), title, body)
+    return f"{title}\n{body}"
 
 
 @dataclass(frozen=True)
@@ -68,9 +98,8 @@ class Trial:
 
     def show(self, console: Console) -> None:
         """The post, the summaries side by side, the remarks."""
-        title, body = title_of(self.prompt), split_prompt(self.prompt)[1].strip()
-        print_post(console, "the post as it was read", subreddit_of(self.prompt), title, body)
-        print_columns(console, f"{title}\n{body}", self.columns)
+        source = print_prompt(console, "the post as it was read", self.prompt)
+        print_columns(console, source, self.columns)
         for remark in self.remarks:
             console.print(Text(remark))
         console.print(legend(console))

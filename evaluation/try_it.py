@@ -12,17 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.text import Text
 from transformers.utils import logging
 
 from evaluation.contestants import parse_models
-from evaluation.devices import choose_devices, choose_dtype
+from evaluation.devices import DtypeName, choose_devices, choose_dtype
 from evaluation.judges import reward_model_path, second_reward_model_path
 from evaluation.pasted import at_terminal, prompts_from
-from evaluation.policies import load_policy
 from evaluation.run_results import REMEDY, read_results
 from evaluation.table import label
 from evaluation.trial import Bench, Policy
@@ -32,13 +31,11 @@ from tasks.registry import get_task
 from tasks.run_folder import DEFAULT_ROOT, RunFolder
 from trlx.utils.cli import parse_config
 from trlx.utils.errors import UserError
-from trlx.utils.pretrained import load_tokenizer, require_positions, require_vocabulary
 from trlx.utils.ranges import AT_LEAST_0, AT_LEAST_1, require_ranges
 from trlx.utils.terminal import open_console
 
 ABOUT = "Paste a post and see what SFT, PPO and best-of-n make of it, with their rewards."
 MAX_PROMPT_TOKENS, MAX_NEW_TOKENS = 500, 50  # of an evaluation of TL;DR
-DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
 RANGES = {
     **dict.fromkeys(("batch_size", "max_prompt_tokens", "max_new_tokens"), AT_LEAST_1),
     **dict.fromkeys(("n", "seed"), AT_LEAST_0),
@@ -91,7 +88,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     require_ranges(options, RANGES)
     logging.disable_progress_bar()
     console = open_console()
-    prompts = prompts_from(options.file)  # a file that is not there is said before models are loaded
+    prompts = prompts_from(
+        options.file, get_task(options.task).form
+    )  # a file that is not there is said before models are loaded
     bench = load(options, console)
     for prompt in prompts:
         try:
@@ -122,12 +121,7 @@ def load(options: TryOptions, console: Console) -> Bench:
         choose_dtype(options.dtype, devices.policy),
         choose_dtype(options.reward_dtype, devices.reward),
     )
-    policies = []
-    for name, path in paths.items():
-        policy = Policy(name, load_policy(path, dtype, devices.policy), load_tokenizer(path, "--models"))
-        require_vocabulary(policy.model.config, policy.tokenizer, path)
-        require_positions(policy.model.config, longest, "--max_prompt_tokens + --max_new_tokens")
-        policies.append(policy)
+    policies = [Policy.load(name, path, dtype, devices.policy, longest) for name, path in paths.items()]
     form = get_task(options.task).form
     scorers = {
         name: RewardScorer.load(path, devices.reward, reward_dtype, longest, options.batch_size, form.cut)
@@ -139,7 +133,14 @@ def load(options: TryOptions, console: Console) -> Bench:
     )
 
 
-def limits(options: TryOptions, run: RunFolder) -> tuple[int, int]:
+class Lengths(Protocol):
+    """Options that say how long prompts and responses may be."""
+
+    max_prompt_tokens: int | None
+    max_new_tokens: int | None
+
+
+def limits(options: Lengths, run: RunFolder) -> tuple[int, int]:
     """max_prompt_tokens and max_new_tokens: as given, else of the evaluation, else of TL;DR.
 
     Raises: UserError for a results.json that cannot be read and is needed.

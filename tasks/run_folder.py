@@ -42,6 +42,11 @@ class RunFolder:
         return cls(Path(root).resolve())
 
     @property
+    def base(self) -> Path:
+        """The model of random weights that the miniature begins from."""
+        return self.root / "base"
+
+    @property
     def sft(self) -> Path:
         """The SFT model, and its metrics.jsonl."""
         return self.root / "ckpts" / "sft"
@@ -100,6 +105,16 @@ class RunFolder:
     def metadata(self) -> Path:
         """Tables and CSVs for people."""
         return self.root / "metadata"
+
+    @property
+    def pair_scores(self) -> Path:
+        """A reward model's scores of good and bad answers."""
+        return self.metadata / "pair_scores.csv"
+
+    @property
+    def prompt_table(self) -> Path:
+        """What several models answer to the same prompts."""
+        return self.metadata / "prompts.csv"
 
     @property
     def results(self) -> Path:
