@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from rich.console import Console
 from rich.table import Table as RichTable
@@ -50,7 +51,8 @@ class Table:
         for number, name in enumerate(self.header):
             # No interval may be broken in two: names and headers give way.
             widest = max((len(line) for row in rows for line in row[number].split("\n")), default=0) if number else None
-            rich.add_column(Text(name), justify="left" if number == 0 else "right", min_width=widest)
+            justify: Literal["left", "right"] = "left" if number == 0 else "right"
+            rich.add_column(Text(name), justify=justify, min_width=widest, overflow="fold")
         for row in rows:
             rich.add_row(*map(Text, row))
         console.print(rich)

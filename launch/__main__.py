@@ -14,6 +14,7 @@ COMMANDS = Commands(
         "doctor": ("launch.doctor", "look at versions, devices, disk, tokenizers and models before training"),
         "describe": ("launch.describe.command", "a model's parts, shapes and parameters, from its config alone"),
         "run": ("launch.pipeline", "run the stages on one device, one machine or several"),
+        "archive": ("launch.archive", "keep a run with its configuration, time and results; list what is kept"),
         "ray": ("launch.ray_jobs", "run the stages as Ray Train jobs"),
     },
 )
