@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from launch.demo import MARKER
 from launch.outputs import HALF_WRITTEN
 from tasks.run_folder import RunFolder
+from trlx.utils.checkpoints import STATE_FILE
 
 # Weights and tables, which are only ever written anew beside their name: an archive can share their place on the disk.
 # Whatever grows in place (metrics, logs) is copied, or a run that goes on would go on writing in its archive.
 LINKED = (".safetensors", ".bin", ".npy", ".pt", ".pth", ".pkl")
-_OF_ROOT = ("demo.json", "timing.json")
+_OF_ROOT = (MARKER, "timing.json")  # of `make demo`
 
 
 def kept_files(run: RunFolder, checkpoints: bool) -> list[Path]:
@@ -41,7 +43,7 @@ def _named(run: RunFolder, checkpoints: bool) -> Iterator[Path]:
         yield from (folder / "logs").rglob("*")
     for policy in _policies(run):
         yield from policy.rglob("*")
-        yield policy.parent / "trainer_state.json"
+        yield policy.parent / STATE_FILE
 
 
 def _trainer_stages(run: RunFolder) -> tuple[Path, ...]:
