@@ -6,13 +6,15 @@ Left out: the reward (`launch.policy_reward`), what is measured besides (`launch
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from launch.checks import require_start
 from launch.policy_outputs import log_folder
 from reward_model.reward_options import RewardOptions, check_reward_options
-from tasks.encoding import cut_prompts, require_responses
+from tasks.chosen import Chosen
+from tasks.encoding import cut_prompts
 from tasks.reading.rows import OnBadRows
 from tasks.records import Post
 from tasks.registry import get_task
@@ -23,6 +25,7 @@ from trlx.models.loading import load_policy_tokenizer
 from trlx.trlx import max_prompt_length
 from trlx.utils.disk import require_writable
 from trlx.utils.distributed import is_main_rank
+from trlx.utils.errors import UserError
 from trlx.utils.pretrained import load_config, require_own_tokenizer, require_vocabulary
 from trlx.utils.ranges import AT_LEAST_1, require_ranges
 
@@ -62,6 +65,7 @@ class PolicyOptions(RewardOptions):
         columns: where the data call a column otherwise: our name → theirs, e.g. `--columns.summary tldr`.
         bad_rows: stop at the first row that cannot be used, or skip such rows and count them.
         valid_data: the same, of the evaluation prompts; null for the data above.
+        valid_percentage: hold out this share of the training prompts, and evaluate on those; null for none.
         train_split: the split whose posts are prompts.
         valid_split: the split to evaluate on while training.
         train_limit: the first so many posts; null for all.
@@ -82,6 +86,7 @@ class PolicyOptions(RewardOptions):
     columns: dict[str, str] = field(default_factory=dict)
     bad_rows: OnBadRows = "stop"
     valid_data: str | None = None
+    valid_percentage: float | None = None
     train_split: str = "train"
     valid_split: str = "valid"
     train_limit: int | None = None
@@ -127,24 +132,39 @@ def load_prompts(
     Args:
         stage: its name, to begin lines on the console with.
 
-    Raises: UserError as the task's `load_posts`, and for prompts that leave no room for a response.
+    Raises: UserError as `Chosen.load_posts`, for prompts that leave no room for a response, and for posts without a
+        reference whose score the reward should take off.
     """
-    valid_data = options.valid_data or options.data
-    train = _load_split(options, options.data, options.train_split, options.train_limit, tokenizer, config)
-    valid = _load_split(options, valid_data, options.valid_split, options.eval_limit, tokenizer, config)
+    room, form = max_prompt_length(config), get_task(options.task).form
+    longest = config.train.seq_length - room
+    train, valid = (
+        cut_prompts(chosen.load_posts(), form, tokenizer, room, response_tokens=longest, bad_rows=options.bad_rows)
+        for chosen in chosen_posts(options)
+    )
+    if options.reward_relative:
+        _require_references([*train, *valid])
     if is_main_rank() and [post.prompt for post in valid] == [post.prompt for post in train]:
         print(f"[{stage}] evaluating on the prompts that are trained on: --valid_data names others", flush=True)
     return train, valid
 
 
-def _load_split(
-    options: PolicyOptions, source: str, split: str, limit: int | None, tokenizer: Any, config: TRLConfig
-) -> list[Post]:
-    task, room = get_task(options.task), max_prompt_length(config)
-    posts = task.load_posts(source, split, limit=limit, columns=options.columns, bad_rows=options.bad_rows)
-    longest = config.train.seq_length - room
-    posts = cut_prompts(posts, task.form, tokenizer, room, response_tokens=longest, bad_rows=options.bad_rows)
-    return require_responses(posts, "the reward is relative to it") if options.reward_relative else posts
+def chosen_posts(options: PolicyOptions) -> tuple[Chosen, Chosen]:
+    """The posts to train on and those to evaluate on."""
+    how = (options.columns, options.bad_rows)
+    train = Chosen(options.task, options.data, options.train_split, options.train_limit, *how)
+    if options.valid_percentage is not None:
+        return train.divided(options.valid_percentage, options.valid_data, options.eval_limit)
+    valid_data = options.valid_data or options.data
+    return train, Chosen(options.task, valid_data, options.valid_split, options.eval_limit, *how)
+
+
+def _require_references(posts: Sequence[Post]) -> None:
+    without = [post for post in posts if not post.summary]
+    if without:
+        raise UserError(
+            f"{without[0].where}: no response whose score could be taken off ({len(without)} of {len(posts)} posts are "
+            "like that): pass --reward_relative false, or give data with responses"
+        )
 
 
 def as_prompt(post: Post) -> dict[str, Any]:

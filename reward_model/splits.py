@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 
 from tasks.chosen import Chosen
@@ -18,6 +19,8 @@ class SplitOptions:
         columns: where the data call a column otherwise: our name → theirs, e.g. `--columns.chosen better`.
         bad_rows: stop at the first row that cannot be used, or skip such rows and count them.
         valid_data: the same, of the rows to evaluate on while training; null for the data above.
+        valid_percentage: hold out this share of the training rows, by their prompts, and evaluate on those; they are
+            the test rows, too, where no others are named. Null for none.
         test_data: the same, of the rows of the final accuracy; null for the data above.
         train_split: the split to train on.
         valid_split: the split to evaluate on while training.
@@ -32,6 +35,7 @@ class SplitOptions:
     columns: dict[str, str] = field(default_factory=dict)
     bad_rows: OnBadRows = "stop"
     valid_data: str | None = None
+    valid_percentage: float | None = None
     test_data: str | None = None
     train_split: str = "train"
     valid_split: str = "valid1"
@@ -45,8 +49,11 @@ def chosen_rows(options: SplitOptions) -> tuple[Chosen, Chosen, Chosen]:
     """The rows to train on, to evaluate on while training, and of the final accuracy."""
     how = (options.columns, options.bad_rows)
     valid_data, test_data = options.valid_data or options.data, options.test_data or options.data
-    return (
-        Chosen(options.task, options.data, options.train_split, options.train_limit, *how),
-        Chosen(options.task, valid_data, options.valid_split, options.valid_limit, *how),
-        Chosen(options.task, test_data, options.test_split, options.test_limit, *how),
-    )
+    train = Chosen(options.task, options.data, options.train_split, options.train_limit, *how)
+    test = Chosen(options.task, test_data, options.test_split, options.test_limit, *how)
+    if options.valid_percentage is None:
+        return train, Chosen(options.task, valid_data, options.valid_split, options.valid_limit, *how), test
+    train, valid = train.divided(options.valid_percentage, options.valid_data, options.valid_limit)
+    if options.test_data is None and test.content == train.content:  # a file that names no splits
+        test = dataclasses.replace(valid, limit=options.test_limit)
+    return train, valid, test

@@ -59,7 +59,7 @@ def load_data(options: PairDataOptions, tokenizer: Any, max_length: int) -> Pair
     train, valid, test = chosen_rows(options)
     train_rows, train_counts = encode_split(options, tokenizer, max_length, train)
     valid_rows, valid_counts = encode_split(options, tokenizer, max_length, valid)
-    test_pairs, test_counts = load_split(test)
+    test_pairs, test_counts = test.load_pairs()
     counts = {"train": train_counts, "valid": valid_counts, "test": test_counts}
     trained_on = {name: rows for name, rows in (("valid", valid), ("test", test)) if rows.same_rows_as(train)}
     return PairData(train_rows, valid_rows, test_pairs, counts, trained_on)
@@ -102,7 +102,7 @@ def load_references(options: PairDataOptions) -> list[tuple[str, str]]:
     """(prompt, summary) of the reference summaries whose mean score becomes the offset."""
     if options.references is None:
         _, valid, _ = chosen_rows(options)
-        pairs, _ = load_split(valid)
+        pairs, _ = valid.load_pairs()
         return [(pair.prompt, pair.chosen) for pair in pairs]
     posts = get_task(options.task).load_posts(
         options.references,

@@ -72,6 +72,8 @@ class SftOptions(StageOptions):
         bad_rows: stop at the first row that cannot be used, or skip such rows and count them.
         cache: folder of encoded data, found again by their content; null encodes anew each time.
         valid_data: the same, of the evaluation posts; null for the data above.
+        valid_percentage: hold out this share of the training posts, by their prompts, and evaluate on those; null for
+            none.
         train_split: the split to train on.
         valid_split: the split to evaluate on.
         train_limit: the first so many training posts; null for all.
@@ -92,6 +94,7 @@ class SftOptions(StageOptions):
     bad_rows: OnBadRows = "stop"
     cache: str | None = CACHE
     valid_data: str | None = None
+    valid_percentage: float | None = None
     train_split: str = "train"
     valid_split: str = "valid"
     train_limit: int | None = None
@@ -183,11 +186,11 @@ def build_trainer(stage: Stage, options: SftOptions) -> StageTrainer:
 def chosen_rows(options: SftOptions) -> tuple[Chosen, Chosen]:
     """The rows to train on and those to evaluate on."""
     how = (options.columns, options.bad_rows)
+    train = Chosen(options.task, options.data, options.train_split, options.train_limit, *how)
+    if options.valid_percentage is not None:
+        return train.divided(options.valid_percentage, options.valid_data, options.valid_limit)
     valid_data = options.valid_data or options.data
-    return (
-        Chosen(options.task, options.data, options.train_split, options.train_limit, *how),
-        Chosen(options.task, valid_data, options.valid_split, options.valid_limit, *how),
-    )
+    return train, Chosen(options.task, valid_data, options.valid_split, options.valid_limit, *how)
 
 
 def encode_split(options: SftOptions, tokenizer: Any, chosen: Chosen) -> tuple[Rows, int]:

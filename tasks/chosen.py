@@ -1,18 +1,65 @@
-"""Which rows a stage reads, as its options choose them: read one at a time, named by their content, compared."""
+"""Which rows a stage reads, as its options choose them: read one at a time, named by their content, compared.
+
+A share of the rows can be held out for validation. Which ones, the text of their prompt decides: the rows of one prompt
+fall on one side, at every start and in every stage, whatever the order of the data.
+"""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+import hashlib
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tasks.reading.rows import OnBadRows, Skipped, choose_on_bad
 from tasks.reading.sources import open_source
 from tasks.records import Pair, PairCounts, Post
 from tasks.registry import get_task
+from tasks.task import say_skipped
 from trlx.pipeline.token_cache import code_hash
+from trlx.utils.errors import UserError
+
+Record = TypeVar("Record", Post, Pair)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One side of rows that are divided into those to train on and those held out.
+
+    Args:
+        percentage: of the prompts that are held out, about; above 0 and below 100.
+        held_out: whether it is that side.
+    """
+
+    percentage: float
+    held_out: bool
+
+    @property
+    def other(self) -> Part:
+        """The rest of the rows."""
+        return replace(self, held_out=not self.held_out)
+
+    def has(self, prompt: str) -> bool:
+        """Whether the rows of a prompt, as the task has cleaned it, are of this side."""
+        place = int.from_bytes(hashlib.sha256(prompt.encode("utf-8", "backslashreplace")).digest()[:8])
+        return (place < self.percentage / 100 * 2**64) == self.held_out
+
+    def of(self, records: Iterable[Record], named: str) -> Iterator[Record]:
+        """Those of this side. Raises: UserError at the end when there were records, but none of this side."""
+        number = kept = 0
+        for number, record in enumerate(records, start=1):  # noqa: B007
+            if self.has(record.prompt):
+                kept += 1
+                yield record
+        if number and not kept:
+            fault, remedy = ("holds out none", "raise") if self.held_out else ("leaves none to train on", "lower")
+            raise UserError(
+                f"{named}: --valid_percentage {self.percentage:g} {fault} of {number} rows: {remedy} it, or name rows "
+                "of their own with --valid_data"
+            )
 
 
 @dataclass(frozen=True)
@@ -22,6 +69,7 @@ class Chosen:
     Args:
         task: reads them. source, split, limit, columns: as of `tasks.task.Task.iter_posts`.
         bad_rows: what becomes of rows that cannot be used.
+        part: which side of the rows, where a share is held out; the limit then counts those of this side.
     """
 
     task: str
@@ -30,17 +78,71 @@ class Chosen:
     limit: int | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
     bad_rows: OnBadRows = "stop"
+    part: Part | None = None
+
+    def divided(self, percentage: float, valid_data: str | None, valid_limit: int | None) -> tuple[Chosen, Chosen]:
+        """These rows to train on, and a share of them to evaluate on; no prompt is on both sides.
+
+        Args:
+            percentage: the share. valid_data: the option that names other rows, which must be null.
+            valid_limit: the first so many of the rows held out; None for all.
+
+        Raises: UserError for a percentage that leaves one side empty, and for one given with other rows.
+        """
+        if not 0 < percentage < 100:
+            raise UserError(f"--valid_percentage must be above 0 and below 100, not {percentage:g}")
+        if valid_data is not None:
+            raise UserError("--valid_percentage and --valid_data exclude each other: give one of them")
+        held_out = replace(self, limit=valid_limit, part=Part(percentage, True))
+        return replace(self, part=Part(percentage, False)), held_out
 
     def posts(self, skipped: Skipped) -> Iterator[Post]:
-        """The posts; what is left out is told to `skipped`. Raises: UserError as `tasks.task.Task.iter_posts`."""
-        return get_task(self.task).iter_posts(self.source, self.split, **self._how(skipped))
+        """The posts; what is left out is told to `skipped`. Raises: UserError as `tasks.task.Task.iter_posts`, and when
+        none is of the part."""
+        return self._taken(get_task(self.task).iter_posts(self.source, self.split, **self._how(skipped)))
 
     def pairs(self, skipped: Skipped, counts: PairCounts) -> Iterator[Pair]:
-        """The pairs; what is left out is told to `skipped`, and counted. Raises: as `tasks.task.Task.iter_pairs`."""
-        return get_task(self.task).iter_pairs(self.source, self.split, counts=counts, **self._how(skipped))
+        """The pairs; what is left out is told to `skipped`, and counted. Raises: as `tasks.task.Task.iter_pairs`, and
+        when none is of the part.
+
+        Of a part `counts` counts the kept ones of that side, and what was dropped of both.
+        """
+        found = get_task(self.task).iter_pairs(self.source, self.split, counts=counts, **self._how(skipped))
+        kept = 0
+        for pair in self._taken(found):
+            kept += 1
+            yield pair
+        if self.part is not None:
+            counts.kept, counts.total = kept, kept + counts.identical + counts.short
+
+    def load_posts(self) -> list[Post]:
+        """The posts as a list; what was left out is said. Raises: UserError also when no row could be used."""
+        if self.part is None:
+            return get_task(self.task).load_posts(
+                self.source, self.split, limit=self.limit, columns=self.columns, bad_rows=self.bad_rows
+            )
+        skipped = Skipped()
+        posts = list(self.posts(skipped))
+        say_skipped(self.source, self.split, skipped)
+        return posts
+
+    def load_pairs(self) -> tuple[list[Pair], PairCounts]:
+        """The pairs as a list, and how many were dropped. Raises: UserError also when no pair is left."""
+        if self.part is None:
+            return get_task(self.task).load_pairs(
+                self.source, self.split, limit=self.limit, columns=self.columns, bad_rows=self.bad_rows
+            )
+        skipped, counts = Skipped(), PairCounts()
+        pairs = list(self.pairs(skipped, counts))
+        say_skipped(self.source, self.split, skipped)
+        return pairs, counts
+
+    def _taken(self, records: Iterator[Record]) -> Iterator[Record]:
+        return records if self.part is None else itertools.islice(self.part.of(records, self.source), self.limit)
 
     def _how(self, skipped: Skipped) -> dict[str, Any]:
-        return {"limit": self.limit, "columns": self.columns, "on_bad": choose_on_bad(self.bad_rows, skipped)}
+        limit = self.limit if self.part is None else None
+        return {"limit": limit, "columns": self.columns, "on_bad": choose_on_bad(self.bad_rows, skipped)}
 
     @functools.cached_property
     def content(self) -> str:
@@ -57,12 +159,14 @@ class Chosen:
             "limit": self.limit,
             "columns": dict(self.columns),
             "bad_rows": self.bad_rows,
+            "part": None if self.part is None else [self.part.percentage, self.part.held_out],
             "code": code_hash([Path(__file__).parent]),
         }
 
     def same_rows_as(self, other: Chosen) -> bool:
         """Whether both read the same data; limits do not count. A file that names no splits is every split."""
-        return self.content == other.content
+        apart = self.part is not None and self.part.other == other.part
+        return not apart and self.content == other.content
 
     def warning(self, what: str, option: str) -> str:
         """What to say when a stage is judged on the rows it trains on.

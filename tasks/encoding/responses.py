@@ -19,13 +19,10 @@ def with_response(posts: Iterable[Post], on_bad: BadRows) -> Iterator[Post]:
             on_bad(BadRow(post.where or post.id, NONE, f"add one, {SKIP}"))
 
 
-def require_responses(posts: list[Post], why: str = "what is written is compared with it") -> list[Post]:
-    """The posts, all of which have one. Raises: BadRow for the first that has not, saying why it must."""
+def require_responses(posts: list[Post]) -> list[Post]:
+    """The posts, all of which have one. Raises: BadRow for the first that has not."""
     for post in posts:
         if not post.summary:
-            raise BadRow(post.where or post.id, f"{NONE}, and {why}", _remedy(why))
+            remedy = "add one, or take other data"
+            raise BadRow(post.where or post.id, f"{NONE}, with which what is written is compared", remedy)
     return posts
-
-
-def _remedy(why: str) -> str:
-    return "add one, or pass --reward_relative false" if "reward" in why else "add one, or take other data"
