@@ -141,3 +141,25 @@ def test_dashes_do_for_underscores() -> None:
     parsed = parse_config(Dashed, "Test.", ["--accept-all", "--bad-rows", "x-y", "--train.seed=3"])
     assert (parsed.accept_all, parsed.bad_rows, parsed.train.seed) == (True, "x-y", 3)
     assert parse_config(Dashed, "Test.", ["--bad-rows=a-b", "--accept-all=false"]) == Dashed("a-b")
+
+
+def test_a_printed_configuration_can_be_read_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    @dataclass
+    class Shown:
+        """Options.
+
+        Args:
+            name: text.
+            train: a section.
+        """
+
+        name: str = "x"
+        train: Section = field(default_factory=Section)
+
+    with pytest.raises(SystemExit) as end:
+        parse_config(Shown, "Test.", ["--local_rank=1", "--train.seed=3", "--name=y", "--print_config"])
+    path = tmp_path / "printed.yaml"
+    path.write_text(capsys.readouterr().out)
+    assert end.value.code == 0
+    read = parse_config(Shown, "Test.", ["--config", str(path)])
+    assert (read.name, read.train.seed) == ("y", 3)

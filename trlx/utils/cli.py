@@ -35,6 +35,12 @@ class OneLineParser(ArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         fail(_with_remedy(" ".join(message.split()), self.hints, self.given))
 
+    def dump(self, cfg: Any, *arguments: Any, **keywords: Any) -> str:
+        """What --print_config prints: a file that --config takes, so without the launcher's own option."""
+        shown = cfg.clone()
+        shown.pop("local_rank", None)
+        return super().dump(shown, *arguments, **keywords)
+
 
 def parse_config(
     cls: type[T], description: str, argv: Sequence[str] | None = None, default_config: str | None = None
