@@ -1,0 +1,96 @@
+"""A stage from a `.conf` file of llm-on-ray: read, translated, and run as a Ray job.
+
+    python rlhf/ppo_trainer.py --config_path rlhf/ppo.conf
+    python rlhf/ppo_trainer.py --config_path rlhf/ppo.conf --num_workers 4 --train.seed 1
+    python rlhf/ppo_trainer.py --config_path rlhf/ppo.conf --print > ppo.yaml
+
+Options that are none of the command's own go to the stage, after those of the file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from launch.conf.literals import read_conf
+from launch.conf.translation import Kind, Translation, translate
+from launch.ray_jobs.command import run_job
+from launch.ray_jobs.options import SCRIPTS, RayOptions
+from tasks.run_folder import DEFAULT_ROOT, REPO, fill_places
+from trlx.utils.cli import parse_config
+
+RESTARTS = 3
+
+
+@dataclass
+class ConfOptions:
+    """Options of the command; all others are the stage's, e.g. --max_steps 10, and count more than the file.
+
+    Args:
+        config_path: the .conf file.
+        print: show the stage's YAML that the file amounts to, and do nothing.
+        num_workers: training processes; null for the file's num_training_workers.
+        resources_per_worker: as CPU=1,GPU=0 or a JSON mapping; null for the file's.
+        address: a Ray cluster that is up, ray://HOST:PORT or HOST:PORT; null starts one on this machine, and ends it.
+        storage: folder of Ray's records and of the workers' output; null for `ray` in the file's output_dir.
+        max_failures: how often a stage that failed is started again, from its last checkpoint; -1 for ever.
+    """
+
+    config_path: str
+    print: bool = False
+    num_workers: int | None = None
+    resources_per_worker: str | None = None
+    address: str | None = None
+    storage: str | None = None
+    max_failures: int = RESTARTS
+
+
+OWN = {field.name for field in dataclasses.fields(ConfOptions)} | {"help"}
+
+
+def main(kind: Kind, argv: Sequence[str] | None = None) -> None:
+    """Parse the command line and run the stage of a kind of file.
+
+    Raises: UserError for a mistake in the command line, the file or the stage's input.
+    """
+    ours, theirs = apart(sys.argv[1:] if argv is None else argv)
+    options = parse_config(ConfOptions, f"A .conf file ({kind}) as a Ray job; see docs/recipes/.", ours)
+    translation = translate(kind, read_conf(options.config_path), options.num_workers)
+    stage = [*base_options(translation), *translation.command_line(), *theirs]
+    if options.print:
+        importlib.import_module(SCRIPTS[translation.stage].module).main([*stage, "--print_config"])
+        return
+    for note in translation.notes:
+        print(f"[conf] {note}", flush=True)
+    run_job(fill_places(job_options(options, translation), DEFAULT_ROOT), stage)
+
+
+def apart(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """(options of the command, options of the stage), each with the values that follow it."""
+    ours: list[str] = []
+    theirs: list[str] = []
+    target = ours
+    for argument in argv:
+        if argument.startswith("--") or argument == "-h":
+            name = argument.lstrip("-").partition("=")[0].replace("-", "_")
+            target = ours if name in OWN or argument == "-h" else theirs
+        target.append(argument)
+    return ours, theirs
+
+
+def base_options(translation: Translation) -> list[str]:
+    """The options of `configs/instruct`, which the file's come on top of."""
+    return ["--config", str(REPO / "configs" / "instruct" / f"{translation.stage}.yaml")]
+
+
+def job_options(options: ConfOptions, translation: Translation) -> RayOptions:
+    """Of the Ray job: what the command line says, else the file, else the job's defaults."""
+    names = {field.name for field in dataclasses.fields(RayOptions)}
+    given: dict[str, Any] = {name: value for name, value in vars(options).items() if value is not None}
+    return RayOptions(
+        translation.stage, **translation.job | {name: value for name, value in given.items() if name in names}
+    )

@@ -1,0 +1,11 @@
+"""PPO from a `.conf` file of llm-on-ray, as a Ray job; see `launch.conf.command`.
+
+python rlhf/ppo_trainer.py --config_path rlhf/ppo.conf
+python rlhf/ppo_trainer.py --config_path rlhf/ppo.conf --print
+"""
+
+from launch.conf.command import main
+from trlx.utils.errors import run_main
+
+if __name__ == "__main__":
+    run_main(lambda: main("ppo"))
