@@ -119,7 +119,9 @@ class PolicyMetrics:
             measured["gold"] = [self.gold(*row) for row in zip(sample_id, summaries, ended, strict=True)]
         if self.second is not None:
             measured["second_reward"] = self.second(prompts, outputs, self.tokenizer, sample_id, reference)
-        return measured | {"rougeL": rouge_f1(summaries, list(reference))["rougeL"]}
+        if all(reference):  # prompts alone have none
+            measured["rougeL"] = rouge_f1(summaries, list(reference))["rougeL"]
+        return measured
 
 
 class GoldScores:

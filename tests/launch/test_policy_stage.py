@@ -10,13 +10,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from tiny_stage import tiny_tokenizer
 
 from launch.policy_monitor import MonitoredOptions, PolicyMetrics, choose_monitor, policy_metrics, second_reward_folder
 from launch.policy_outputs import claim_outputs, finish
 from launch.policy_reward import require_reward_models, say_verdicts
+from launch.policy_stage import PolicyOptions, load_prompts
 from reward_model.model import new_reward_model, new_reward_tokenizer
 from reward_model.provenance import write_training_posts
 from reward_model.verdict import GATE_FILE, Check, gate_content
+from tasks.chosen import Part
 from tasks.records import Post
 from tasks.run_folder import fill_places
 from trlx.data.configs import TrainConfig
@@ -361,3 +364,41 @@ def test_a_member_that_is_missing_is_not_said_to_be_the_runs_own(root: Path) -> 
         require_reward_models(options, str(root))
     with pytest.raises(UserError, match=r"train_reward_model_gptneo\.py` with the same --root makes it"):
         require_reward_models(MonitoredOptions(), str(root / "empty"))
+
+
+@pytest.fixture
+def prompts(tmp_path: Path) -> Path:
+    """Prompts of instructions, the last of which alone has a response."""
+    rows = [{"prompt": f"Name {number} things."} for number in range(12)]
+    path = tmp_path / "prompts.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in [*rows, {"instruction": "Go.", "response": "Gone."}]))
+    return path
+
+
+def loaded(data: Path, **options: Any) -> tuple[list[Post], list[Post]]:
+    config = default_ppo_config()
+    config.train.seq_length, config.method.gen_kwargs = 200, {"max_new_tokens": 8}
+    given = PolicyOptions(task="instruct", data=str(data), reward_relative=False)
+    return load_prompts("ppo", replace(given, **options), config, tiny_tokenizer(data.parent / "tokenizer"))
+
+
+def test_a_share_of_the_prompts_is_held_out(prompts: Path) -> None:
+    train, valid = loaded(prompts, valid_percentage=40, eval_limit=None)
+    assert len(train) + len(valid) == 13 and train and valid
+    assert all(Part(40, True).has(post.prompt) for post in valid)
+    assert not any(Part(40, True).has(post.prompt) for post in train)
+    assert len(loaded(prompts, valid_percentage=40, eval_limit=1)[1]) == 1
+
+
+def test_without_a_response_nothing_can_be_taken_off(prompts: Path) -> None:
+    assert [len(posts) for posts in loaded(prompts)] == [13, 13]
+    with pytest.raises(UserError, match=r"prompts\.jsonl.*1: no response .*24 of 26 posts.*--reward_relative false"):
+        loaded(prompts, reward_relative=True)
+
+
+def test_prompts_alone_have_no_rouge(tmp_path: Path) -> None:
+    posts = [Post("a", "p", ""), Post("b", "p", "I am.")]
+    metrics = policy_metrics("ppo", MonitoredOptions(root=str(tmp_path), task="instruct"), [], posts, TOKENIZER, 9)
+    given = {"prompts": ["p", "p"], "outputs": ["I am.", "I was."], "sample_id": ["a", "b"]}
+    assert metrics(reference=["", "I am."], **given) == {}
+    assert metrics(reference=["I am.", "I am."], **given)["rougeL"][0] == 1.0
