@@ -14,13 +14,18 @@ import importlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
+from launch.conf.course import print_course
 from launch.conf.literals import read_conf
 from launch.conf.translation import Kind, Translation, translate
+from launch.pipeline.options import value_of
 from launch.ray_jobs.command import run_job
 from launch.ray_jobs.options import SCRIPTS, RayOptions
-from tasks.run_folder import DEFAULT_ROOT, REPO, fill_places
+from tasks.run_folder import DEFAULT_ROOT, REPO, RunFolder, fill_places
 from trlx.utils.cli import parse_config
 
 RESTARTS = 3
@@ -67,6 +72,14 @@ def main(kind: Kind, argv: Sequence[str] | None = None) -> None:
     for note in translation.notes:
         print(f"[conf] {note}", flush=True)
     run_job(fill_places(job_options(options, translation), DEFAULT_ROOT), stage)
+    if kind == "ppo":
+        print_course(logs_of(stage), Console())
+
+
+def logs_of(stage: Sequence[str]) -> Path:
+    """Where PPO, given these options, writes its metrics."""
+    root = value_of("root", stage) or DEFAULT_ROOT
+    return Path(value_of("train.logging_dir", stage) or RunFolder.of(root).ppo_logs)
 
 
 def apart(argv: Sequence[str]) -> tuple[list[str], list[str]]:
