@@ -72,4 +72,4 @@ def _some(rows: Sequence[dict[str, Number]], most: int) -> list[dict[str, Number
 
 
 def _shown(value: Number) -> str:
-    return "-" if value is None else f"{value:.3f}"
+    return "-" if value is None else f"{value + 0.0:.3f}"  # no minus zero
