@@ -99,7 +99,7 @@ class Scanner:
                 # A task may have columns of its own, of which it makes those of a known format.
                 own = [name for name in row.values if name not in made.values]
                 used = [*own, *(name for name in form.columns if name in row.values)]
-                return Survey(counts, one, f"{self.task.name}'s own" if own else form.name, used)
+                return Survey(counts, one, f"columns of task {self.task.name}" if own else form.name, used)
         return None
 
     @property

@@ -112,7 +112,7 @@ def test_instructions(tmp_path: Path) -> None:
     )
     report = inspect(InspectOptions(data=str(tmp_path), task="instruct"))
     (split,) = report.splits
-    assert (report.kind, split.format, split.rows, split.usable) == ("posts", "instruct's own", 101, 100)
+    assert (report.kind, split.format, split.rows, split.usable) == ("posts", "columns of task instruct", 101, 100)
     assert split.columns == {
         "instruction": Column(101, 1, True),
         "context": Column(101, 100, True),
