@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from tasks import gold, instruct, sentiment, tldr
+from tasks import gold, instruct, news, sentiment, tldr
 from tasks.task import Task
 from tasks.text import TLDR
 from trlx.utils.errors import UserError, nearest
 
 _TASKS = {
     task.name: task
-    for task in (tldr.TASK, instruct.TASK, sentiment.TASK, Task("miniature", TLDR, gold_score=gold.gold_score))
+    for task in (
+        tldr.TASK,
+        news.TASK,
+        instruct.TASK,
+        sentiment.TASK,
+        Task("miniature", TLDR, gold_score=gold.gold_score),
+    )
 }
 
 

@@ -19,6 +19,7 @@ NAMES = (
     *("id", "prompt", "label", "completion"),
     *("subreddit", "title", "post", "summary"),
     *("instruction", "context", "response", "text"),
+    *("article", "highlights"),
     *("chosen", "rejected"),
     *("split", "batch", "confidence", "worker"),
     *("info", "summaries", "choice"),
