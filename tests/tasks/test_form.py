@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -9,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks import instruct
+from tasks.encoding.cutting import fit
 from tasks.form import Keep, Parts, TextForm, token_ids
+from trlx.pipeline.batch_tokenizer import BatchTokenizer
 from trlx.utils.errors import UserError
 
 DIALOGUE = "\n\nHuman: My cat is lost.\n\nAssistant: Where was it?\n\nHuman: In the garden.\n\nAssistant:"
@@ -148,3 +151,23 @@ def test_the_parts_of_any_dialogue_are_the_dialogue(text: list[str]) -> None:
     parts = instruct.split_prompt(prompt)
     assert parts.head + parts.body + parts.closing == prompt
     assert parts.closing.endswith((instruct.TURN, instruct.RESPONSE))
+
+
+TURNS = st.lists(st.text(alphabet="cat sat\n.é", min_size=1, max_size=30), min_size=1, max_size=5)
+
+
+@settings(deadline=None, max_examples=60)
+@given(turns=TURNS, context=st.text(alphabet="a cat\n", max_size=60), less=st.integers(0, 60))
+def test_the_encoding_cuts_as_the_form_does(tokenizer: Any, turns: list[str], context: str, less: int) -> None:
+    """It counts most tokens by estimate; prompt and ids are those of the plain way, for either end."""
+    speakers = itertools.cycle(["\n\nHuman: ", "\n\nAssistant: "])
+    dialogue = "".join(map(str.__add__, speakers, turns)) + "\n\nAssistant:"
+    for prompt in (dialogue, instruct.format_instruction(turns[0], context)):
+        room = max(len(token_ids(tokenizer, prompt)) - less, 1)
+        (quick,) = fit([prompt], [room], instruct.FORM, BatchTokenizer(tokenizer))
+        if isinstance(quick, UserError):
+            with pytest.raises(UserError, match="alone"):
+                instruct.FORM.cut(prompt, tokenizer, room)
+        else:
+            assert quick.text == instruct.FORM.cut(prompt, tokenizer, room)
+            assert list(quick.ids) == token_ids(tokenizer, quick.text)
