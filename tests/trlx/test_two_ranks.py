@@ -171,8 +171,11 @@ def test_metrics_are_written_once_and_start_at_ratio_1(finished: Path) -> None:
 
 def test_the_exported_model_is_whole(finished: Path) -> None:
     (checkpoint,) = finished.glob("checkpoint_*")
-    _, info = AutoModelForCausalLM.from_pretrained(checkpoint / "hf_model", output_loading_info=True)
-    assert not info["missing_keys"] and not info["unexpected_keys"]
+    for name in ("hf_model", "hf_model_ema"):
+        model, info = AutoModelForCausalLM.from_pretrained(checkpoint / name, output_loading_info=True)
+        assert not info["missing_keys"] and not info["unexpected_keys"]
+        weight = model.transformer.h[-1].mlp.c_fc.weight  # of the master weights, in 16-bit training too
+        assert weight.dtype == torch.float32 and not torch.equal(weight.bfloat16().float(), weight)
     assert {path.name for path in checkpoint.glob("r*_?.p*")} >= {"random_states_0.pkl", "random_states_1.pkl"}
 
 

@@ -103,8 +103,9 @@ def notes(output: Path) -> list[dict[str, float]]:
 @pytest.mark.e2e
 @pytest.mark.timeout(400)
 def test_one_step_of_two_ranks_is_one_of_one(launch: Launch) -> None:
-    together = launch("two_ranks_worker.py", "step", "{output}", "{tokenizer}")
-    alone = torch.load(launch("two_ranks_worker.py", "step", "{output}", "{tokenizer}", ranks=1) / "weights.pt")
+    together = launch("two_ranks_worker.py", "steps-sharded", "{output}", "{tokenizer}")
+    one = launch("two_ranks_worker.py", "steps-sharded", "{output}", "{tokenizer}", ranks=1)
+    alone = torch.load(one / "weights.pt")
     both = torch.load(together / "weights.pt")
     assert both["weights"].keys() == alone["weights"].keys()
     for name, value in alone["weights"].items():
@@ -115,6 +116,11 @@ def test_one_step_of_two_ranks_is_one_of_one(launch: Launch) -> None:
     for rank in range(2):
         noted = json.loads((together / f"skipping_{rank}.json").read_text())
         assert noted == {"skipped": [1.0, 0.0], "same": [True, False], "finite": True}
+    # and pretraining texts add what they add on one rank, in the second step too
+    both, alone = torch.load(together / "mixed.pt"), torch.load(one / "mixed.pt")
+    assert both["stats"][1]["losses/ptx_loss"] == pytest.approx(alone["stats"][1]["losses/ptx_loss"], rel=1e-5)
+    for name, value in alone["weights"].items():
+        torch.testing.assert_close(both["weights"][name], value, atol=1e-5, rtol=0, msg=name)
 
 
 @pytest.mark.e2e

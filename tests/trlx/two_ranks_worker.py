@@ -1,6 +1,6 @@
 """Run by `test_two_ranks` on each rank: one optimizer step on invented rollouts, or a short run of `trlx.train`.
 
-accelerate launch ... two_ranks_worker.py step|steps|train|failing|parting OUTPUT TOKENIZER
+accelerate launch ... two_ranks_worker.py step|steps|steps-sharded|train|failing|parting OUTPUT TOKENIZER
 """
 
 import json
@@ -92,24 +92,27 @@ def one_step() -> None:
         dist.barrier()
 
 
-def mixed_steps() -> None:
-    """Two steps with pretraining texts mixed in and the weights averaged; what they leave to `OUTPUT/mixed.pt`."""
-    config = one_step_config(method__ptx_coef=0.5, train__ema_decay=0.75, method__max_grad_norm=None)
+def mixed_steps(decay: float | None) -> None:
+    """Two steps with pretraining texts mixed in and, with a decay, the weights averaged: `OUTPUT/mixed.pt`."""
+    config = one_step_config(method__ptx_coef=0.5, train__ema_decay=decay, method__max_grad_norm=None)
     config.optimizer.kwargs = {"lr": 0.01}
     trainer = AcceleratePPOTrainer(config, reward_fn=reward_fn)
     trainer.add_ptx_texts([f"text number {i} is about {'owls' if i % 2 else 'trees'}" for i in range(24)])
     trainer.iter_count = 1
     before, parts = weights(trainer), my_share()
     stats = [trainer.train_step(parts) for _ in range(2)]
+    average = trainer.ema.policy_state() if trainer.ema else {}
     after = weights(trainer)
-    trainer.save(str(OUTPUT / "mixed"))
     if RANK == 0:
-        kept = {"before": before, "weights": after, "stats": stats, "average": trainer.ema.policy_state()}  # type: ignore[union-attr]
-        torch.save(kept, OUTPUT / "mixed.pt")
+        torch.save({"before": before, "weights": after, "stats": stats, "average": average}, OUTPUT / "mixed.pt")
+    if trainer.ema is None:
+        return
+    trainer.save(str(OUTPUT / "mixed"))
     again = AcceleratePPOTrainer(config, reward_fn=reward_fn)
     again.load(str(OUTPUT / "mixed"))
-    averages = zip(again.ema.average.values(), trainer.ema.average.values(), strict=True)  # type: ignore[union-attr]
-    note("mixed", {"same": all(torch.equal(*pair) for pair in averages), "kept": len(again.ema.average)})  # type: ignore[union-attr]
+    kept = again.ema.average  # type: ignore[union-attr]
+    pairs = zip(kept.values(), trainer.ema.average.values(), strict=True)
+    note("mixed", {"same": all(torch.equal(*pair) for pair in pairs), "kept": len(kept)})
 
 
 def run() -> None:
@@ -117,6 +120,7 @@ def run() -> None:
         OUTPUT,
         TOKENIZER,
         train__epochs=1,
+        train__ema_decay=0.5,
         train__minibatch_size=4,
         train__rollout_logging_dir=str(OUTPUT / "rollouts"),
         train__eval_interval=4,
@@ -162,8 +166,8 @@ if __name__ == "__main__":
     OUTPUT.mkdir(parents=True, exist_ok=True)
     if MODE.startswith("step"):
         one_step()
-        if MODE == "steps":
-            mixed_steps()
+        if MODE.startswith("steps"):
+            mixed_steps(0.75 if MODE == "steps" else None)
     elif MODE == "parting":
         parting()
     else:

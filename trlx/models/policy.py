@@ -192,18 +192,21 @@ class HydraValueHeadModel(ValueHeadModel):
             return self.text_pass(*args, **kwargs)
         return self.response_pass(*args, **kwargs) if response_pass else super().forward(*args, **kwargs)
 
-    def text_pass(self, input_ids: Tensor) -> Tensor:
+    def text_pass(self, input_ids: Tensor, through_critic: bool = False) -> Tensor:
         """Log-probabilities of whole texts without pads, by the language model alone: no critic, all blocks run.
 
         Args:
             input_ids: (B, T) ids, T at least 2.
+            through_critic: run the critic for all that, whose weights then have a gradient, of 0.
 
         Returns: (B, T − 1) nats, float32, of each token but the first, at temperature 1.
         """
         first, rest, real = input_ids[:, :1], input_ids[:, 1:], torch.ones_like(input_ids, dtype=torch.bool)
         inputs = self.layout.inputs(first, real[:, :1], rest, real[:, 1:])
-        logits = self.layout.predictions(self.base_model(**inputs).logits, rest.shape[1])
-        return logprobs_of_tokens(logits, rest)
+        if not through_critic:
+            return logprobs_of_tokens(self.layout.predictions(self.base_model(**inputs).logits, rest.shape[1]), rest)
+        logits, values = self._predict(inputs, rest.shape[1])
+        return logprobs_of_tokens(logits, rest) + 0.0 * values
 
     def response_pass(
         self,

@@ -134,7 +134,7 @@ class AcceleratePPOTrainer(AccelerateRLTrainer):
         require_ptx(self.config, there=True)
         train, step = self.config.train, self.config.train.batch_size * self.accelerator.num_processes
         blocks = pack(texts, self.tokenizer, train.seq_length, least=step)
-        self.ptx = PretrainingLoss(self.method.ptx_coef, blocks, self.model, self.accelerator, train.seed)
+        self.ptx = PretrainingLoss(self.method.ptx_coef, blocks, self.engine, train.seed)
 
     def prepare_learning(self) -> None:
         require_ptx(self.config, there=self.ptx is not None)

@@ -3,8 +3,9 @@
     loss = PPO's loss + γ · (−log π(token), mean over the tokens of pretraining texts)
 
 (Ouyang et al. 2022, arXiv 2203.02155, equation 2.) As there, the two are passes of their own whose gradients add up.
-Every optimizer step takes as many blocks of text as it has samples. Left out: more blocks than samples (they took 8
-times as many, with γ = 27.8, without saying over what they averaged).
+Every optimizer step takes as many blocks of text as it has samples. With ZeRO stage 3 or offloading DeepSpeed keeps the
+last step's gradient of a weight that the first pass of a step does not reach, so under it the critic is run on texts
+too. Left out: more blocks than samples (they took 8 times as many, with γ = 27.8).
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from collections.abc import Sequence
 from itertools import islice
 
 import torch
-from accelerate import Accelerator
-from torch import Tensor, nn
+from torch import Tensor
 
 from trlx.pipeline.sampler import PromptSampler
+from trlx.trainer.engine import Engine
 from trlx.trainer.step import Term
 
 
@@ -25,16 +26,16 @@ class PretrainingLoss:
 
     Args:
         coefficient: γ. blocks: (N, T) ids, the same on every rank.
-        model: a `HydraValueHeadModel`, as the wrapper of training has it.
-        accelerator: the run's. seed: of the order, which is a new one in each pass over the blocks.
+        engine: around a `HydraValueHeadModel`. seed: of the order, which is a new one in each pass over the blocks.
 
     Attributes:
         sampler: its `position` is all there is to resume.
     """
 
-    def __init__(self, coefficient: float, blocks: Tensor, model: nn.Module, accelerator: Accelerator, seed: int):
-        self.coefficient, self.blocks, self.model, self.device = coefficient, blocks, model, accelerator.device
-        self.sampler = PromptSampler(len(blocks), seed, accelerator.process_index, accelerator.num_processes)
+    def __init__(self, coefficient: float, blocks: Tensor, engine: Engine, seed: int):
+        self.coefficient, self.blocks, self.engine = coefficient, blocks, engine
+        ranks = engine.accelerator.process_index, engine.accelerator.num_processes
+        self.sampler = PromptSampler(len(blocks), seed, *ranks)
 
     def term(self, sizes: Sequence[int]) -> Term:
         """The next blocks of this rank; every rank must ask for equally many.
@@ -48,7 +49,8 @@ class PretrainingLoss:
 
     def loss(self, blocks: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy in nats of every token but the first of each of (B, T) ids, mean over them."""
-        loss = -self.model(blocks.to(self.device, torch.long), text_pass=True).mean()
+        ids = blocks.to(self.engine.accelerator.device, torch.long)
+        loss = -self.engine.model(ids, text_pass=True, through_critic=self.engine.is_deepspeed).mean()
         return loss, {"losses/ptx_loss": loss.detach()}
 
     def loss_weight(self, blocks: Tensor) -> Tensor:

@@ -81,8 +81,9 @@ def test_a_tokenizer_without_an_end(tokenizer: Any) -> None:
 
 
 def loss_of_rank(rank: int, world: int, seed: int = 3) -> PretrainingLoss:
-    accelerator: Any = SimpleNamespace(process_index=rank, num_processes=world, device=torch.device("cpu"))
-    return PretrainingLoss(GAMMA, torch.arange(12).view(12, 1), torch.nn.Identity(), accelerator, seed)
+    accelerator = SimpleNamespace(process_index=rank, num_processes=world)
+    engine: Any = SimpleNamespace(accelerator=accelerator)
+    return PretrainingLoss(GAMMA, torch.arange(12).view(12, 1), engine, seed)
 
 
 def dealt(loss: PretrainingLoss, sizes: list[int]) -> list[int]:
@@ -170,15 +171,20 @@ def test_minibatch_size_changes_no_gradient(tmp_path: Path, tokenizer_folder: st
             assert stats[name] == pytest.approx(whole[2][name], rel=1e-4, abs=1e-6), name
 
 
-def test_a_critic_of_its_own_is_not_run_on_texts(tmp_path: Path, tokenizer_folder: str) -> None:
+def test_the_critic_is_run_on_texts_where_the_wrapper_wants_it_alone(tmp_path: Path, tokenizer_folder: str) -> None:
     trainer = make_trainer(ppo_config(tmp_path, tokenizer_folder, method__ptx_coef=GAMMA))
     trainer.add_ptx_texts(TEXTS)
-    for module in trainer.unwrapped_model.v_head.modules():
-        module.register_forward_hook(lambda *_: pytest.fail("the critic was run"))
-    term = trainer.ptx.term([2, 1])
+    calls: list[int] = []
+    critic, term = trainer.unwrapped_model.v_head, trainer.ptx.term([2, 1])
+    critic.register_forward_hook(lambda *_: calls.append(1))
     loss, _ = term.loss(term.microbatches[0])
     loss.backward()
-    assert all(weight.grad is None for weight in trainer.unwrapped_model.v_head.parameters())
+    assert calls == [] and all(weight.grad is None for weight in critic.parameters())
+    trainer.engine.is_deepspeed = True  # which wants a gradient, of 0, of every weight
+    again, _ = term.loss(term.microbatches[0])
+    again.backward()
+    assert again.item() == loss.item() and calls == [1]
+    assert all(weight.grad.abs().max() == 0 for weight in critic.parameters())
     assert [term.loss_weight(part).item() for part in term.microbatches] == [2 * 31, 31]
 
 
