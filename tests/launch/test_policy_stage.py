@@ -175,13 +175,19 @@ def test_the_runs_own_second_reward_model_counts_once_it_is_finished(tmp_path: P
 
 def finished_run(folder: Path) -> list[Path]:
     """What PPO with a monitor leaves in its two folders."""
-    (folder / "hf_model").mkdir(parents=True)  # where it was stopped and went back
+    for name in ("hf_model", "hf_model_ema", ".hf_model_ema.old"):  # where it was stopped and went back
+        (folder / name).mkdir(parents=True)
     for name in ("best_checkpoint", "best_heldout_checkpoint", "checkpoint_4"):
         (folder / name / "hf_model").mkdir(parents=True)
     (folder / "ppo" / "eval").mkdir(parents=True)
     for name in ("metrics.jsonl", "monitor.json"):
         (folder / "ppo" / name).write_text("{}")
-    return [folder / "hf_model", folder / "best_heldout_checkpoint", folder / "ppo" / "monitor.json"]
+    return [
+        folder / "hf_model",
+        folder / "hf_model_ema",
+        folder / "best_heldout_checkpoint",
+        folder / "ppo" / "monitor.json",
+    ]
 
 
 def test_overwriting_takes_the_monitors_files_too(root: Path) -> None:
@@ -265,7 +271,7 @@ def test_a_resume_takes_the_policy_gone_back_to_away(root: Path) -> None:
     half.touch()  # by a kill
     assert claim_outputs("ppo", config, overwrite=False, resume=True) == str(root / "ckpts" / "checkpoint_4")
     assert not half.exists() and (root / "ckpts" / "ppo" / "metrics.jsonl").exists()
-    assert not (root / "ckpts" / "hf_model").exists() and (root / "ckpts" / "best_checkpoint").exists()
+    assert not list((root / "ckpts").glob("hf_model*")) and (root / "ckpts" / "best_checkpoint").exists()
 
 
 def test_the_loops_own_settings_say_the_same() -> None:

@@ -68,16 +68,14 @@ class WeightAverage:
         """The policy's state dict on the CPU, with the average in place of what trains; empty but on the main rank."""
         if not self.average:
             return {}
-        averages = {id(weight): self.average[name] for name, weight in self.trained.items()}
-        state = self.policy.state_dict(keep_vars=True)  # a tied weight under each of its names
-        return {name: averages.get(id(value), _as_exported(value)).cpu() for name, value in state.items()}
+        weights = {id(weight): self.average[name].cpu() for name, weight in self.trained.items()}
+        for weight in self.policy.parameters():
+            if id(weight) not in weights:
+                weights[id(weight)] = weight.detach().float().cpu()
+        state = self.policy.state_dict(keep_vars=True)  # a tied weight under each of its names, and one tensor
+        return {name: weights.get(id(value), value.detach().cpu()) for name, value in state.items()}
 
     def load(self, average: Mapping[str, Tensor]) -> None:
         """Take back what `average` was, of the same model; on the main rank."""
         for name, value in average.items():
             self.average[name].copy_(value)
-
-
-def _as_exported(value: Tensor) -> Tensor:
-    """A frozen weight in float32, as `Engine.float32_state` gives it, and a buffer as it is."""
-    return value.detach().float() if isinstance(value, nn.Parameter) else value

@@ -23,13 +23,14 @@ from trlx.utils.errors import UserError
 
 
 class TwoWeights(nn.Module):
-    """One that trains, under two names, and one that does not."""
+    """One that trains and one that does not, each under two names."""
 
     def __init__(self) -> None:
         super().__init__()
         self.first, self.second = nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False)
         self.second.weight = self.first.weight
         self.frozen = nn.Parameter(torch.tensor([7.0], dtype=torch.float16), requires_grad=False)
+        self.frozen_too = self.frozen
 
 
 def stand_in_engine(**changes: Any) -> Any:
@@ -50,10 +51,13 @@ def test_the_average_after_three_steps_worked_by_hand() -> None:
     state = average.policy_state()
     assert {name: value.item() for name, value in state.items()} == {
         "frozen": 7.0,
+        "frozen_too": 7.0,
         "first.weight": 2.9375,
         "second.weight": 2.9375,
     }
     assert all(value.dtype == torch.float32 for value in state.values())
+    for one, other in (("first.weight", "second.weight"), ("frozen", "frozen_too")):
+        assert state[one].data_ptr() == state[other].data_ptr()  # else both would be written
     assert model.first.weight.item() == -4.0
     average.restart()
     assert average.policy_state()["first.weight"].item() == -4.0
