@@ -6,25 +6,22 @@ What a file does not say is in `configs/instruct/`, on top of which its options 
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from transformers import SchedulerType
 
-from launch.conf.keys import Dataset, Loading, ModelConf, ModelGeneral, PPOConf, PPOGeneral, PPOTraining, Workers
-from launch.ray_jobs.options import StageName, read_resources
-from tasks.chosen import Chosen
-from tasks.instruct import TASK
-from tasks.reading.files import format_of
-from tasks.reading.rows import Skipped
+from launch.conf.keys import Loading, ModelConf, ModelGeneral, PPOConf, PPOGeneral, PPOTraining
+from launch.conf.rows import data_options, phases
+from launch.conf.workers import Options, job_options, require_positive, said
+from launch.ray_jobs.options import StageName
 from trlx.utils.errors import BadKey, UserError, nearest
+from trlx.utils.optimizers import get_optimizer_class
 from trlx.utils.settings_file import SettingsFile
 from trlx.utils.strict import build, show
 
 Kind = Literal["finetune", "reward", "ppo"]
-Options = dict[str, Any]
 STAGES: dict[Kind, StageName] = {"finetune": "sft", "reward": "reward_model", "ppo": "ppo"}
 SECTIONS = ("General", "Dataset", "Training")
 WITHIN_LORA = "LoRA is there for PPO alone (--model.peft_config)"
@@ -81,12 +78,11 @@ def _model(kind: Kind, file: SettingsFile) -> Translation:
     if training.lr_scheduler is not None and training.lr_scheduler not in schedules:
         near = nearest(training.lr_scheduler, schedules)
         raise BadKey("Training.lr_scheduler", f"unknown 'Training.lr_scheduler' {show(training.lr_scheduler)}{near}")
-    _require_positive("Training", training, ("batch_size", "epochs", "learning_rate"))
+    require_positive(training, ("batch_size", "epochs", "learning_rate"))
     options = {
         "model": general.base_model,
         "root": general.output_dir,
         "out": general.checkpoint_dir,
-        **_data(conf.Dataset),
         "batch_size": training.batch_size,
         "eval_batch_size": training.batch_size,
         "epochs": training.epochs,
@@ -95,7 +91,9 @@ def _model(kind: Kind, file: SettingsFile) -> Translation:
         "weight_decay": training.weight_decay,
     }
     notes = ["General.gpt_base_model: prompts are written alike for every model"] if general.gpt_base_model else []
-    return Translation(STAGES[kind], _said(options), _job(training, general.output_dir), notes)
+    return Translation(
+        STAGES[kind], said(options) | data_options(conf.Dataset), job_options(training, general.output_dir), notes
+    )
 
 
 def _ppo(file: SettingsFile, num_workers: int | None) -> Translation:
@@ -104,14 +102,7 @@ def _ppo(file: SettingsFile, num_workers: int | None) -> Translation:
     _refuse_loading(general.config)
     policy = _one_of(general, "model_pretrain", "model_name")
     reward_model = _one_of(general, "rm_pretrain", "rm_name")
-    _require_positive("Training", training, ("experience_batch_size", "epochs", "training_iteration", "learning_rate"))
-    instead = {
-        "batch_size": "experience_batch_size counts responses; --train.batch_size N makes smaller steps of them",
-        "lr_scheduler": "the rate stays as it is; --scheduler.name and --scheduler.kwargs change that",
-    }
-    for name, why in instead.items():
-        if getattr(training, name) is not None:
-            raise BadKey(f"Training.{name}", f"'Training.{name}' is not of PPO: {why}: remove the key")
+    _refuse_ppo_training(training)
     logs = None if general.output_dir is None else str(Path(general.output_dir) / "ppo")
     size = training.experience_batch_size
     options = {
@@ -121,14 +112,13 @@ def _ppo(file: SettingsFile, num_workers: int | None) -> Translation:
         "root": general.output_dir,
         "train.logging_dir": logs,
         "train.checkpoint_dir": general.checkpoint_dir,
-        **_data(conf.Dataset),
         "optimizer.name": None if training.optimizer is None else training.optimizer.lower(),
         "optimizer.kwargs.lr": training.learning_rate,
         "optimizer.kwargs.weight_decay": training.weight_decay,
         "method.num_rollouts": size,
         "method.chunk_size": size,
         "train.batch_size": size,
-        "train.epochs": _phases(training, conf.Dataset, num_workers),
+        "train.epochs": phases(training, conf.Dataset, num_workers),
         "method.init_kl_coef": training.kl_coeff,
     }
     notes = [
@@ -136,11 +126,25 @@ def _ppo(file: SettingsFile, num_workers: int | None) -> Translation:
         for name, given in (("model_name", general.model_pretrain), ("rm_name", general.rm_pretrain))
         if given is not None and getattr(general, name) is not None
     ]
-    return Translation("ppo", _said(options), _job(training, general.output_dir), notes)
+    return Translation(
+        "ppo", said(options) | data_options(conf.Dataset), job_options(training, general.output_dir), notes
+    )
 
 
-def _said(options: Options) -> Options:
-    return {name: value for name, value in options.items() if value is not None}
+def _refuse_ppo_training(training: PPOTraining) -> None:
+    require_positive(training, ("experience_batch_size", "epochs", "training_iteration", "learning_rate"))
+    instead = {
+        "batch_size": "experience_batch_size counts responses; --train.batch_size N makes smaller steps of them",
+        "lr_scheduler": "the rate stays as it is; --scheduler.name and --scheduler.kwargs change that",
+    }
+    for name, why in instead.items():
+        if getattr(training, name) is not None:
+            raise BadKey(f"Training.{name}", f"'Training.{name}' is not of PPO: {why}: remove the key")
+    if training.optimizer is not None:
+        try:
+            get_optimizer_class(training.optimizer)
+        except UserError as error:
+            raise BadKey("Training.optimizer", f"'Training.optimizer': {error}") from error
 
 
 def _one_of(general: PPOGeneral, trained: str, base: str) -> str:
@@ -174,106 +178,3 @@ def _refuse_loading(config: Loading | None) -> None:
             "'General.config.use_auth_token': no token is read from a file: write None and log in with `hf auth "
             "login`, or set HF_TOKEN",
         )
-
-
-def _data(data: Dataset) -> Options:
-    for name in ("train_file", "validation_file"):
-        path = getattr(data, name)
-        if path and format_of(Path(path)) and not Path(path).exists():
-            raise BadKey(
-                f"Dataset.{name}",
-                f"'Dataset.{name}': no such file: {path}: check the name; paths are relative to the current folder",
-            )
-    share = data.validation_split_percentage
-    key = "Dataset.validation_split_percentage"
-    if share is not None and not 0 < share < 100:
-        raise BadKey(
-            key,
-            f"'{key}' must be above 0 and below 100, not {share:g}: some rows are needed to train on and some to "
-            "evaluate on (None evaluates on those of validation_file)",
-        )
-    if share is not None and data.validation_file is not None:
-        raise BadKey(key, f"'{key}' and 'Dataset.validation_file' exclude each other: write None for one of them")
-    return {"data": data.train_file, "valid_data": data.validation_file, "valid_percentage": share}
-
-
-def _phases(training: PPOTraining, data: Dataset, num_workers: int | None) -> int | None:
-    """How often responses are collected: as said, or as often as the passes over the prompts take."""
-    if training.training_iteration is not None and training.epochs is not None:
-        raise BadKey(
-            "Training.epochs", "'Training.epochs' and 'Training.training_iteration' exclude each other: remove one"
-        )
-    if training.epochs is None:
-        return training.training_iteration
-    if training.experience_batch_size is None:
-        raise BadKey("Training.epochs", "'Training.epochs' are counted in 'Training.experience_batch_size': give both")
-    chosen = Chosen(TASK.name, data.train_file, "train", bad_rows="skip")
-    if data.validation_split_percentage is not None:
-        chosen, _ = chosen.divided(data.validation_split_percentage, None, None)
-    prompts = sum(1 for _ in chosen.posts(Skipped()))
-    at_once = training.experience_batch_size * (num_workers or training.num_training_workers or 1)
-    return math.ceil(training.epochs * prompts / at_once)
-
-
-def _job(training: Workers, output_dir: str | None) -> Options:
-    """Options of the Ray job."""
-    _require_positive("Training", training, ("num_training_workers",))
-    return _said(
-        {
-            "num_workers": training.num_training_workers,
-            "resources_per_worker": _resources(training),
-            "storage": None if output_dir is None else str(Path(output_dir) / "ray"),
-        }
-    )
-
-
-def _resources(training: Workers) -> str | None:
-    """What a worker takes, as the option of the job has it; `device` says whether a GPU is among it."""
-    given = training.resources_per_worker
-    try:
-        resources = read_resources(json.dumps(given or {}))
-    except UserError as error:
-        said = str(error).removeprefix("--resources_per_worker: ")
-        raise BadKey("Training.resources_per_worker", f"'Training.resources_per_worker': {said}") from error
-    for name, gpu in (("device", _gpu_of_device(training)), ("accelerate_mode", _gpu_of_mode(training))):
-        if gpu is None:
-            continue
-        if not gpu and resources["GPU"]:
-            raise BadKey(
-                f"Training.{name}",
-                f"'Training.{name}' says CPU, and 'Training.resources_per_worker' takes a GPU: change one of them",
-            )
-        resources["GPU"] = float(gpu)
-    asked = {name: amount for name, amount in resources.items() if amount or name == "CPU"}
-    return json.dumps(asked) if given is not None or resources["GPU"] else None
-
-
-def _gpu_of_device(training: Workers) -> bool | None:
-    if training.device is None:
-        return None
-    known = {"cpu": False, "gpu": True, "cuda": True}
-    if training.device.lower() not in known:
-        raise BadKey("Training.device", f"'Training.device' must be CPU or GPU, not {show(training.device)}")
-    return known[training.device.lower()]
-
-
-def _gpu_of_mode(training: Workers) -> bool | None:
-    mode = training.accelerate_mode
-    if mode is None:
-        return None
-    known = {"CPU_DDP": False, "GPU_DDP": True}
-    if mode not in known:
-        raise BadKey(
-            "Training.accelerate_mode",
-            f"'Training.accelerate_mode' must be CPU_DDP or GPU_DDP, not {show(mode)}: on Ray every worker has the "
-            "whole model; DeepSpeed's sharding is with the `deepspeed` and `accelerate` launchers",
-        )
-    return known[mode]
-
-
-def _require_positive(section: str, values: Any, names: tuple[str, ...]) -> None:
-    for name in names:
-        value = getattr(values, name)
-        if value is not None and not 0 < value < math.inf:
-            key = f"{section}.{name}"
-            raise BadKey(key, f"'{key}' must be above 0, not {show(value)}")

@@ -70,6 +70,21 @@ def test_the_yaml_that_is_shown_can_be_read_again(
     assert parse_config(SftOptions, "", ["--config", str(path)]).learning_rate == 1e-5
 
 
+def test_rows_that_are_named_are_evaluated_on_whatever_the_base_holds_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(REPO)
+    sample = Path(SAMPLES["reward"]).read_text()
+    share, rows = '"validation_split_percentage": 20', '"validation_file": None'
+    assert share in sample and rows in sample
+    path = tmp_path / "x.conf"
+    path.write_text(sample.replace(share, share[:-2] + "None").replace(rows, rows[:-4] + "'examples/data'"))
+    with pytest.raises(SystemExit):
+        main("reward", ["--config_path", str(path), "--print"])
+    shown = yaml.safe_load(capsys.readouterr().out)
+    assert shown["valid_percentage"] is None and shown["valid_data"] == "examples/data"
+
+
 def test_a_command_without_a_file(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         main("ppo", ["--train.seed", "1"])

@@ -70,8 +70,8 @@ def test_finetune() -> None:
     assert found.stage == "sft"
     assert found.command_line() == [
         *("--model=gpt2", "--root=/tmp/out", "--out=/tmp/ck/sft"),
-        *("--data=rows.jsonl", "--valid_percentage=5.0", "--batch_size=4", "--eval_batch_size=4"),
-        *("--epochs=3.0", "--learning_rate=1e-05", "--lr_scheduler=cosine", "--weight_decay=0.1"),
+        *("--batch_size=4", "--eval_batch_size=4", "--epochs=3.0", "--learning_rate=1e-05"),
+        *("--lr_scheduler=cosine", "--weight_decay=0.1", "--data=rows.jsonl", "--valid_percentage=5.0"),
     ]
     assert found.job == {"num_workers": 2, "resources_per_worker": '{"CPU": 32.0}', "storage": "/tmp/out/ray"}
     assert found.notes == ["General.gpt_base_model: prompts are written alike for every model"]
@@ -84,6 +84,7 @@ def test_reward() -> None:
         "--model=ck/sft",
         "--out=ck/rm",
         "--data=rows.jsonl",
+        "--valid_percentage=null",  # whatever configs/instruct says
         "--valid_data=others.jsonl",
     ]
     assert found.job["num_workers"] == 1 and "storage" not in found.job
@@ -96,10 +97,10 @@ def test_ppo() -> None:
     assert found.command_line() == [
         *("--model.model_path=ck/sft", "--tokenizer.tokenizer_path=ck/sft", "--reward_model=some/reward-model"),
         *("--root=/tmp/out", "--train.logging_dir=/tmp/out/ppo", "--train.checkpoint_dir=/tmp/ck/ppo"),
-        *("--data=rows.jsonl", "--optimizer.name=adamw", "--optimizer.kwargs.lr=1e-05"),
+        *("--optimizer.name=adamw", "--optimizer.kwargs.lr=1e-05"),
         *("--method.num_rollouts=2", "--method.chunk_size=2", "--train.batch_size=2"),
         "--train.epochs=4",  # 3 passes over 5 prompts, 2 · 2 at a time: 15 / 4
-        "--method.init_kl_coef=0.2",
+        *("--method.init_kl_coef=0.2", "--data=rows.jsonl", "--valid_percentage=null"),
     ]
     assert found.job == {"num_workers": 2, "resources_per_worker": '{"CPU": 0.5}', "storage": "/tmp/out/ray"}
     assert [note.split(":")[0] for note in found.notes] == ["General.model_name"]
@@ -187,6 +188,7 @@ LORA = '"lora_config": {"task_type": "CAUSAL_LM", "r": 8, "lora_alpha": 32, "lor
             '"lr_scheduler": "linear", "kl_coeff"',
             r"line 12: 'Training.lr_scheduler' is not of PPO",
         ),
+        ("ppo", '"AdamW"', '"adamv"', r"line 8: 'Training.optimizer': .*adamv.*did you mean 'adam'"),
         ("ppo", '"model_name"', '"base_model"', r"line 3: unknown key 'General.base_model'"),
     ],
 )
