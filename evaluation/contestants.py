@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
 from evaluation.baselines import BASELINES
 from evaluation.policies import require_model
+from evaluation.records import RECORD, noted_options
 from tasks.run_folder import MAKERS, RunFolder
 from trlx.utils.digest import model_digest
 from trlx.utils.errors import UserError, nearest
@@ -63,14 +63,12 @@ def with_pretrained(text: str, run: RunFolder) -> str:
 
 
 def _began_from(run: RunFolder) -> str:
-    remedy = f"--models: what '{PRETRAINED}' is cannot be told: give its folder or hub id, as in {PRETRAINED}=FOLDER"
-    path = run.sft / "run.json"
-    try:
-        named = json.loads(path.read_text(encoding="utf-8"))["options"]["model"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{remedy} ({path} does not say)") from error
+    named = noted_options(run.sft).get("model")
     if not isinstance(named, str) or not named:
-        raise UserError(f"{remedy} ({path} does not say)")
+        raise UserError(
+            f"--models: what '{PRETRAINED}' is cannot be told ({run.sft / RECORD} does not say): give its folder or "
+            f"hub id, as in {PRETRAINED}=FOLDER"
+        )
     # A run may have been moved since.
     return named if Path(named).exists() or not (run.base / "config.json").is_file() else str(run.base)
 

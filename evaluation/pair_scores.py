@@ -22,6 +22,7 @@ from transformers.utils import logging
 from evaluation.devices import DtypeName, choose_devices, choose_dtype
 from evaluation.judges import reward_model_path
 from evaluation.pasted import nothing, written_by
+from evaluation.records import noted_options
 from evaluation.side_by_side import shortened
 from evaluation.statistics import Interval
 from evaluation.table import Table, number
@@ -64,7 +65,8 @@ class ScoresOptions:
         bad: the other one.
         show: so many pairs in the terminal.
         out: the CSV; null for root/metadata/pair_scores.csv. An older file of the name is replaced.
-        max_length: prompt + answer in tokens; null for what the model takes, at most 550.
+        max_length: prompt + answer in tokens, of which prompts lose what is too much; null for that of the model's
+            training, as its record says, else for what it takes, at most 550.
         batch_size: texts scored at once.
         reward_dtype: auto (bfloat16 on a GPU, float32 on a CPU), float32, bfloat16 or float16.
         reward_device: null for GPU 0, else the CPU.
@@ -102,11 +104,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_reward_model(path)
     pairs = read_pairs(options)
     form = get_task(options.task).form
-    chosen, rejected = score_pairs(load_scorer(options, path, form), pairs)
+    scorer = load_scorer(options, path, form)
+    chosen, rejected = score_pairs(scorer, pairs)
     write_scored_pairs(out, pairs, chosen, rejected)
     if options.show:
         scores_table(pairs, chosen, rejected, options.show).print(console)
-    for line in [*summary(pairs, chosen, rejected), f"all scores: {out}"]:
+    for line in [*summary(pairs, chosen, rejected), f"at most {scorer.max_length} tokens each; all scores: {out}"]:
         console.print(Text(line))
 
 
@@ -145,7 +148,10 @@ def load_scorer(options: ScoresOptions, path: str, form: TextForm) -> RewardScor
 
 
 def usual_length(path: str) -> int:
-    """As many tokens as the model takes, at most `LONGEST`."""
+    """As in the model's training, else as many tokens as it takes, at most `LONGEST`: other cuts are other scores."""
+    noted = noted_options(path).get("max_length")
+    if type(noted) is int and noted >= 1:
+        return noted
     positions = getattr(load_config(path, "--reward_model").get_text_config(), "max_position_embeddings", None)
     return LONGEST if positions is None else min(LONGEST, int(positions))
 

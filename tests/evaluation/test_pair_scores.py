@@ -102,7 +102,11 @@ def test_what_is_no_pair(options: dict[str, Any], message: str) -> None:
 
 def test_lengths_and_a_missing_model(run_root: Path, tmp_path: Path) -> None:
     pair = ("--prompt", "x", "--good", "y", "--bad", "z")
-    assert usual_length(str(run_root / "ckpts" / "reward_model")) == 256  # what the model takes
+    own = run_root / "ckpts" / "reward_model"
+    assert usual_length(str(own)) == 256  # what the model takes
+    (tmp_path / "config.json").write_text((own / "config.json").read_text())
+    (tmp_path / "run.json").write_text('{"options": {"max_length": 96}}')
+    assert usual_length(str(tmp_path)) == 96  # as it was trained
     with pytest.raises(UserError, match="max_length is 300 but the model has 256 positions"):
         main(["--root", str(run_root), *pair, "--max_length", "300"])
     with pytest.raises(UserError, match=r"no reward model in .*train_reward_model_gptneo\.py"):
