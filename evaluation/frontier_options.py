@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
 
+from evaluation.devices import DtypeName
 from evaluation.statistics import RESAMPLES
 from tasks.reading.rows import OnBadRows
 from tasks.run_folder import DEFAULT_ROOT
@@ -17,7 +17,6 @@ RANGES = {
     "samples": AT_LEAST_2,
     "seed": AT_LEAST_0,
 }
-DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
 
 
 @dataclass

@@ -13,6 +13,7 @@ import torch
 
 from evaluation.answers import Answers, summary_table, write_answers
 from evaluation.contestants import with_pretrained
+from evaluation.pasted import asked, written_by
 from evaluation.policies import load_policy
 from evaluation.prompts import PromptsOptions, decoding_text, main, parse, read_prompts
 from reward_model.scorer import RewardScorer
@@ -65,6 +66,12 @@ def test_prompts_of_the_command_line_file_and_data(tmp_path: Path) -> None:
     ]
     posts = read_prompts(PromptsOptions(task="instruct", data=str(rows)), INSTRUCT)
     assert [post.summary for post in posts] == ["", "2"]
+
+
+def test_try_asks_for_no_subreddit_where_there_are_none() -> None:
+    lines = iter(["Name three rivers.", ".", ""])
+    prompts = list(asked(lambda _: next(lines, "."), lambda _: None, written_by(INSTRUCT)))
+    assert prompts == ["### Instruction:\nName three rivers.\n\n### Response:"]
 
 
 @pytest.mark.parametrize(
