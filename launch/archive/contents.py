@@ -42,7 +42,8 @@ def _named(run: RunFolder, checkpoints: bool) -> Iterator[Path]:
         yield from folder.glob("*")
         yield from (folder / "logs").rglob("*")
     for policy in _policies(run):
-        yield from policy.rglob("*")
+        for folder in (policy, policy.with_name(f"{policy.name}_ema")):  # and the moving average of its weights
+            yield from folder.rglob("*")
         yield policy.parent / STATE_FILE
 
 

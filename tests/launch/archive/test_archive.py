@@ -45,6 +45,7 @@ KEPT = {
     "ckpts/best_checkpoint/hf_model/config.json": "{}",
     "ckpts/best_checkpoint/hf_model/model.safetensors": "weights of ppo",
     "ckpts/best_checkpoint/hf_model/adapter/adapter_model.safetensors": "adapter",
+    "ckpts/best_checkpoint/hf_model_ema/model.safetensors": "the average's weights",
     "ckpts/rft/best_heldout_checkpoint/hf_model/config.json": "{}",
     "ckpts/ppo/metrics.jsonl": '{"step": 4, "time": 200.0}\n',
 }
@@ -206,7 +207,7 @@ def test_what_a_kill_left_is_cleared(run: RunFolder, tmp_path: Path) -> None:
 
 def test_no_room(run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 10, 5))  # type: ignore[attr-defined]
-    with pytest.raises(UserError, match=r"20 files of the run will take about 1\.0 MB, and 0\.0 MB are free"):
+    with pytest.raises(UserError, match=r"21 files of the run will take about 1\.0 MB, and 0\.0 MB are free"):
         archived(run, tmp_path)
     assert not (tmp_path / "kept" / NAME).exists()
 
@@ -291,7 +292,7 @@ def test_the_list_and_a_damaged_archive(
     to = ["--to", str(tmp_path / "kept")]
     main([str(run.root), *to])
     main([str(run.root), "--name", "second", *to])
-    assert "20 files" in capsys.readouterr().out
+    assert "21 files" in capsys.readouterr().out
     (tmp_path / "kept" / NAME / "report.html").write_text("<html!")
     rows = table(tmp_path / "kept", read_archives(tmp_path / "kept"), check=True).rows
     # 60.5 + 90 + 90 seconds; the seed of SFT alone is known.
