@@ -35,6 +35,7 @@ from evaluation.trial import Policy
 from evaluation.try_it import limits
 from reward_model.model import check_reward_model
 from reward_model.scorer import RewardScorer
+from tasks.encoding import cut_prompts
 from tasks.form import TextForm
 from tasks.reading.rows import OnBadRows
 from tasks.records import Post
@@ -46,7 +47,7 @@ from trlx.utils.basics import set_seed
 from trlx.utils.cli import parse_config
 from trlx.utils.disk import require_writable
 from trlx.utils.errors import UserError
-from trlx.utils.pretrained import load_config, require_positions
+from trlx.utils.pretrained import load_config, load_tokenizer, require_positions
 from trlx.utils.ranges import AT_LEAST_0, AT_LEAST_1, POSITIVE, SHARE, require_ranges
 from trlx.utils.terminal import open_console
 
@@ -207,6 +208,11 @@ def answer(options: PromptsOptions, run: RunFolder, posts: Sequence[Post], form:
     devices = choose_devices(options.reward_device, options.policy_device)
     against = "no reward model" if judge is None else "the reward model"
     console.print(Text(f"{', '.join(map(label, paths))} and {against}; {devices}"))
+    if options.data is not None:  # as the evaluation has them: too long ones cut, by the first model's tokens
+        tokenizer = load_tokenizer(next(iter(paths.values())), "--models")
+        posts = cut_prompts(posts, form, tokenizer, lengths[0], bad_rows=options.bad_rows)
+        if not posts:
+            raise UserError(f"{options.data}: no prompt is left: raise --max_prompt_tokens, or give other data")
     responses, read = {}, {}
     for name, path in paths.items():
         read[name], responses[name] = write(options, name, path, posts, form, devices, lengths)

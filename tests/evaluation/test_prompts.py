@@ -162,6 +162,25 @@ def test_a_split_of_a_task_as_markdown(root: Path, run_root: Path, tmp_path: Pat
     assert "reward" not in text.lower().replace("no reward", "")
 
 
+def test_posts_are_cut_as_in_the_evaluation(root: Path, tmp_path: Path) -> None:
+    rows = [
+        {"prompt": "TITLE: cat\nPOST: " + "\n".join(["my boss sold the car"] * 40) + "\nTL;DR:", "label": "x"},
+        {"prompt": f"TITLE: {'cat ' * 80}\nPOST: x\nTL;DR:", "label": "x"},  # the title alone is too long
+    ]
+    data = tmp_path / "posts.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    given = ("--root", str(root), "--models", "sft", "--data", str(data), "--show", "0", "--reward_model", "none")
+    short = ("--max_prompt_tokens", "60", "--max_new_tokens", "4")
+    with pytest.raises(UserError, match=r"posts\.jsonl, line 2.*a prompt needs more than 60 tokens"):
+        main([*given, *short])
+    main([*given, *short, "--bad_rows", "skip"])
+    (row,) = table(root / "metadata" / "prompts.csv")
+    tokens = len(load_tokenizer(root / "ckpts" / "sft")(row["prompt"])["input_ids"])
+    assert 50 < tokens <= 60 and row["prompt"].endswith("car\nTL;DR:")
+    with pytest.raises(UserError, match=r"no prompt is left: raise --max_prompt_tokens"):
+        main([*given, "--max_prompt_tokens", "8", "--max_new_tokens", "4", "--bad_rows", "skip"])
+
+
 def test_the_reward_model_must_take_as_many_tokens(root: Path) -> None:
     with pytest.raises(UserError, match=r"--max_prompt_tokens \+ --max_new_tokens is 550 but the model has 256"):
         main(["--root", str(root), "--prompt", "x"])
