@@ -16,7 +16,7 @@ from rich.text import Text
 
 from evaluation.side_by_side import Column, legend, print_columns
 from evaluation.statistics import mean_interval, proportion
-from evaluation.table import Table, label, number
+from evaluation.table import Table, counted, label, number
 from evaluation.trial import column_of, faults_of, print_prompt
 from tasks.records import Post
 from trlx.generation.records import GeneratedText
@@ -64,7 +64,9 @@ def print_answers(console: Console, answers: Answers, most: int) -> None:
     shown = min(most, len(answers.posts))
     if not shown:
         return
-    console.print(Text(f"{shown} of {len(answers.posts)} prompts, {answers.decoding}; ").append_text(legend(console)))
+    console.print(
+        Text(f"{shown} of {counted(len(answers.posts), 'prompt')}, {answers.decoding}; ").append_text(legend(console))
+    )
     for index, post in enumerate(answers.posts[:shown]):
         console.print()
         source = print_prompt(console, f"{index + 1} of {len(answers.posts)} · {post.id}", post.prompt)
@@ -78,7 +80,7 @@ def summary_table(answers: Answers) -> Table:
         "All answers",
         header,
         [_summed(answers, name) for name in answers.responses],
-        f"Means over {len(answers.posts)} prompts, {answers.decoding}. Brackets: 95% interval over prompts.",
+        f"Means over {counted(len(answers.posts), 'prompt')}, {answers.decoding}. Brackets: 95% interval over prompts.",
     )
 
 

@@ -25,7 +25,7 @@ from evaluation.pasted import nothing, written_by
 from evaluation.records import noted_options
 from evaluation.side_by_side import shortened
 from evaluation.statistics import Interval
-from evaluation.table import Table, number
+from evaluation.table import Table, counted, number
 from reward_model.accuracy import accuracies, agreement, write_scored_pairs
 from reward_model.model import check_reward_model
 from reward_model.scorer import RewardScorer
@@ -171,7 +171,7 @@ def scores_table(pairs: Sequence[Pair], chosen: Sequence[float], rejected: Seque
         [shortened(pair.prompt), f"{good:.3f}", f"{bad:.3f}", VERDICTS[hit]]
         for pair, good, bad, hit in list(zip(pairs, chosen, rejected, right, strict=True))[:most]
     ]
-    shown = f"The first {len(rows)} of {len(pairs)} pairs" if len(rows) < len(pairs) else _pairs(len(rows))
+    shown = f"The first {len(rows)} of {len(pairs)} pairs" if len(rows) < len(pairs) else counted(len(rows), "pair")
     return Table(
         "Scores of good and bad answers",
         ["Prompt", "Good", "Bad", "Right?"],
@@ -183,7 +183,9 @@ def scores_table(pairs: Sequence[Pair], chosen: Sequence[float], rejected: Seque
 def summary(pairs: Sequence[Pair], chosen: Sequence[float], rejected: Sequence[float]) -> list[str]:
     """How often the good answer scores higher, with its interval; by noise-free labels too, where there are such."""
     found = accuracies(pairs, agreement(chosen, rejected))
-    lines = [f"accuracy {_share(found, 'accuracy')} of {_pairs(len(pairs))}; a tie is half (brackets: 95%, Wilson)"]
+    lines = [
+        f"accuracy {_share(found, 'accuracy')} of {counted(len(pairs), 'pair')}; a tie is half (brackets: 95%, Wilson)"
+    ]
     if "accuracy_noise_free" in found:
         lines.append(f"accuracy by noise-free labels {_share(found, 'accuracy_noise_free')}")
     margins = [good - bad for good, bad in zip(chosen, rejected, strict=True)]
@@ -191,10 +193,6 @@ def summary(pairs: Sequence[Pair], chosen: Sequence[float], rejected: Sequence[f
     if broken := sum(not math.isfinite(score) for score in (*chosen, *rejected)):
         lines.append(f"{broken} scores are no finite numbers, and count as wrong: the model is damaged")
     return lines
-
-
-def _pairs(count: int) -> str:
-    return "1 pair" if count == 1 else f"{count} pairs"
 
 
 def _share(found: dict[str, Any], name: str) -> str:

@@ -67,6 +67,11 @@ def label(name: str) -> str:
     return _LABELS.get(name, name)
 
 
+def counted(count: int, what: str) -> str:
+    """`1 pair`, `2 pairs`."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
 def number(value: Interval | None, digits: int = 3, signed: bool = False) -> str:
     """`0.320 [0.311, 0.329]`; without brackets where there is no interval, a dash where there is no value."""
     if value is None:
