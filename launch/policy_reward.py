@@ -43,18 +43,17 @@ def require_reward_models(options: RewardOptions, root: str) -> list[str]:
 
 
 def say_verdicts(stage: str, folders: Sequence[str], accept_failing: bool) -> None:
-    """Say aloud what the release gate found of each reward model; call on the main rank only. It judges no classifiers.
+    """Say aloud what the release gate found of each reward model; call on the main rank only.
 
     A verdict of other weights than those that lie there (stale) counts as none.
 
     Args:
-        stage: its name, to begin lines on the console with. accept_failing: go on after a FAIL.
+        stage: its name, to begin lines on the console with. folders: not those of classifiers, which the gate does not
+            judge. accept_failing: go on after a FAIL.
 
     Raises: UserError after a FAIL, unless that is accepted.
     """
     for folder in folders:
-        if is_classifier(folder):
-            continue
         verdict = read_verdict(folder)
         lines = [f"no verdict of the reward model gate: {GATE.format(folder)}"] if verdict is None else verdict.lines
         for line in lines:

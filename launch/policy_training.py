@@ -23,6 +23,7 @@ from launch.policy_reward import policy_reward, require_reward_models, reward_de
 from launch.policy_stage import as_prompt, check_options, check_policy, load_prompts
 from launch.resuming import changed_options
 from launch.versions import versions
+from reward_model.labels import is_classifier
 from tasks.registry import get_task
 from tasks.run_folder import MAKERS
 from trlx.data.configs import TRLConfig
@@ -43,7 +44,8 @@ def train_policy(stage: str, options: MonitoredOptions) -> AccelerateRLTrainer:
     config = options.engine_config()
     check_options(options, config)
     tokenizer = check_policy(config)
-    from_main_rank(lambda: say_verdicts(stage, reward_models, options.accept_failing_reward_model))
+    judged = [folder for folder in reward_models if not is_classifier(folder)]
+    from_main_rank(lambda: say_verdicts(stage, judged, options.accept_failing_reward_model))
     texts = load_pretraining_texts(options, config, tokenizer) if isinstance(options, PretrainingOptions) else None
     train_posts, valid_posts = load_prompts(stage, options, config, tokenizer)
     reward = policy_reward(options, get_task(options.task).form, reward_models, config.train.seq_length)

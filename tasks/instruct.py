@@ -40,7 +40,11 @@ def format_instruction(instruction: str, context: str = "") -> str:
 def clean_prompt(text: str) -> str:
     """A prompt or dialogue right-stripped; a bare instruction with its headings."""
     text = text.replace(END_OF_TEXT, "").rstrip()
-    return text if text.endswith((RESPONSE, TURN)) else format_instruction(text)
+    return text if text.endswith(TURN) or _has_headings(text) else format_instruction(text)
+
+
+def _has_headings(text: str) -> bool:
+    return f"{INSTRUCTION}\n" in text and text.endswith(f"\n{RESPONSE}")
 
 
 def clean_response(text: str) -> str:
@@ -54,7 +58,8 @@ def split_prompt(prompt: str) -> Parts:
     if prompt.endswith(TURN):
         return _split_dialogue(prompt)
     start = prompt.find(f"\n\n{CONTEXT}\n")
-    start = start + len(f"\n\n{CONTEXT}\n") if start >= 0 else len(f"{INSTRUCTION}\n")
+    heading = f"\n\n{CONTEXT}\n" if start >= 0 else f"{INSTRUCTION}\n"
+    start = prompt.find(heading) + len(heading)
     end = max(len(prompt) - len(f"\n\n{RESPONSE}"), start)
     return Parts(prompt[:start], prompt[start:end], prompt[end:])
 
