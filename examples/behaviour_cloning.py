@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 from tqdm import trange
-from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel, PreTrainedTokenizerFast
 
 END = "</s>"
 
@@ -53,7 +53,7 @@ def clone(
     return model.eval()
 
 
-def kept(folder: Path, make: Callable[[], tuple[GPT2LMHeadModel, PreTrainedTokenizerFast]]) -> str:
+def kept(folder: Path, make: Callable[[], tuple[PreTrainedModel, PreTrainedTokenizerFast]]) -> str:
     """`folder` with a model and its tokenizer: those that are there, or else those that `make` gives."""
     if not (folder / "config.json").exists():
         aside = folder.with_name(f"{folder.name}.{os.getpid()}")

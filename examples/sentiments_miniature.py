@@ -104,11 +104,15 @@ def make_tokenizer(texts: Sequence[str]) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=core, bos_token=END, eos_token=END, unk_token=END, pad_token=END)
 
 
-def start(reviews: Sequence[str]) -> str:
-    """The folder of model and tokenizer: 2 layers, 64 wide; untied, so that an adapter can be on the output layer."""
+def start(reviews: Sequence[str], folder: Path | None = None) -> str:
+    """The folder of model and tokenizer: 2 layers, 64 wide; untied, so that an adapter can be on the output layer.
+
+    Args:
+        folder: None for `runs/sentiments/start`.
+    """
 
     def make() -> tuple[GPT2LMHeadModel, PreTrainedTokenizerFast]:
         tokenizer = make_tokenizer(reviews)
         return clone(reviews, tokenizer, layers=2, width=64, steps=120, batch_size=32, rate=3e-3, tied=False), tokenizer
 
-    return kept(RUNS / "start", make)
+    return kept(folder or RUNS / "start", make)
