@@ -35,13 +35,13 @@ SMALL_PPO: dict[str, Any] = {
     "model.num_layers_unfrozen": -1,
     "train.seq_length": 64,
     "train.batch_size": 64,
-    "train.total_steps": 120,
-    "train.eval_interval": 60,
+    "train.total_steps": 100,
+    "train.eval_interval": 100,
     "method.num_rollouts": 64,
     "method.chunk_size": 64,
     "method.init_kl_coef": 0.02,
-    "optimizer.kwargs.lr": 3e-4,
-    "scheduler.kwargs.eta_min": 3e-4,
+    "optimizer.kwargs.lr": 5e-4,
+    "scheduler.kwargs.eta_min": 5e-4,
 }
 
 

@@ -65,8 +65,8 @@ tokenizer = AutoTokenizer.from_pretrained(material.writer, padding_side="left")
 tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
 writer: Any = AutoModelForCausalLM.from_pretrained(material.writer)
 writer = writer.to(device).eval()
-material_config = TRLConfig.update(default_ppo_config(), ppo_settings(material, options, "positive"))
-gen_kwargs: dict[str, Any] = material_config.to_dict()["method"]["gen_kwargs"]
+config = TRLConfig.update(default_ppo_config(), ppo_settings(material, options, "positive"))
+gen_kwargs: dict[str, Any] = config.to_dict()["method"]["gen_kwargs"]
 
 batch = tokenizer(train_prompts[:4], return_tensors="pt", padding=True).to(device)
 made = writer.generate(
@@ -110,12 +110,14 @@ for kind, some in kinds.items():
 
 # %% How does the model continue each kind, before any reinforcement?
 # As PPO will sample: without top_p. A second judge, which no reward comes from, will tell whether the first was fooled.
-second = rewards.by_pipeline(rewards.load_judge(material.second)) if material.second and own_judge is None else None
+second: rewards.Score | None = None
+if material.second and own_judge is None:
+    second = rewards.by_pipeline(rewards.load_judge(material.second, options.label))
 
 
 def continued(model: Any, texts: Sequence[str]) -> list[str]:
     """What the model adds to each text."""
-    return [made.text for made in generate_texts(model, tokenizer, texts, gen_kwargs, batch_size=100)]
+    return [one.text for one in generate_texts(model, tokenizer, texts, gen_kwargs, batch_size=100)]
 
 
 def judged(model: Any) -> dict[str, tables.Judged]:
@@ -142,12 +144,11 @@ for goal in options.goals:
 
 def steered(goal: str) -> Any:
     """The writer after PPO towards a goal; it is kept in the output folder too, for transformers to load."""
-    config = TRLConfig.update(default_ppo_config(), ppo_settings(material, options, goal))
     trainer: Any = trlx.train(
         reward_fn=rewards.reward_fn(score, goal),
         prompts=train_prompts,
         eval_prompts=[prompt for some in kinds.values() for prompt in some[:20]],
-        config=config,
+        config=TRLConfig.update(default_ppo_config(), ppo_settings(material, options, goal)),
     )
     folder = out_of(options, goal)
     trainer.save_pretrained(str(folder))
