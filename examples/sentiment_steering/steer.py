@@ -36,6 +36,7 @@ from examples.sentiment_steering.sources import open_material, out_of, ppo_setti
 from trlx.data.configs import TRLConfig
 from trlx.data.default_configs import default_ppo_config
 from trlx.generation.sampling import generate_texts
+from trlx.utils.files import write_text
 from trlx.utils.terminal import open_console
 
 options = read_options()
@@ -157,15 +158,18 @@ def steered(goal: str) -> Any:
 
 
 # %% Reinforce positive, negative and neutral sentiment: what becomes of positive, negative and neutral prompts?
-# One PPO run for each goal, each from the same writer, each looked at from all three kinds of prompt.
+# One PPO run for each goal, each from the same writer, each looked at from all three kinds of prompt. What is shown is
+# kept in the output folder too.
 tuned: dict[str, Any] = {}
 after: dict[str, dict[str, tables.Judged]] = {}
 for goal in options.goals:
     tuned[goal] = steered(goal)
     after[goal] = judged(tuned[goal])
-    tables.before_after(goal, judge.label, before, after[goal]).print(console)
-    for line in tables.examples(before, after[goal]):
-        console.print(line)
+    table = tables.before_after(goal, judge.label, before, after[goal])
+    table.print(console)
+    shown = tables.examples(before, after[goal])
+    console.print("\n".join(shown))
+    write_text(options.folder / f"{goal}.md", "\n".join([table.to_markdown(), "```", *shown, "```", ""]))
 
 # %% Does another reward need other code?
 # No: any classifier with named labels will do. `--reward_model ProsusAI/finbert --label positive --prompts FILE` steers

@@ -57,4 +57,5 @@ def test_the_cells_run_one_after_another(
     assert "512 reviews: 256 positive, 256 negative" in shown
     assert "Steered to be negative" in shown
     assert found.text in " ".join(shown.split())
+    assert "| positive, after | " in (tmp_path / "negative.md").read_text()
     AutoModelForCausalLM.from_pretrained(tmp_path / "positive" / "hf_model")
