@@ -118,7 +118,10 @@ def make_judge(folder: Path, texts: Sequence[str], labels: Sequence[int], size: 
 
 
 def word_pieces(texts: Sequence[str], size: Size) -> PreTrainedTokenizerFast:
-    """A tokenizer of words and their parts in lower case, as BERT's: [CLS] text [SEP]."""
+    """A tokenizer of words and their parts in lower case, as BERT's: [CLS] text [SEP].
+
+    Where two parts are as frequent, its trainer takes either, so a judge differs a little from one making to the next.
+    """
     core = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     core.normalizer = normalizers.BertNormalizer(lowercase=True)
     core.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
