@@ -130,7 +130,7 @@ def half_an_ensemble(root: Path, work: Path) -> list[str]:
 
 EOS = ("no EOS token", "set eos_token in tokenizer_config.json")
 PAD = ("reward_model", "pad token is EOS", "train it with a pad token of its own")
-LABELS = ("reward_model", "has one label, this has 3", "name another")
+LABELS = ("reward_model", "a classifier of LABEL_0, LABEL_1, LABEL_2", "say with --reward_label")
 OTHER_IDS = ("its tokenizer has ids up to 320 but the model embeds only 320", "take both from one folder")
 SFT_MAKES_IT = ("ckpts/sft", "`deepspeed sft/train_gptneo_summarize.py`", "--root")
 FAILED = ("ckpts/reward_model failed its gate", "--accept-failing-reward-model")

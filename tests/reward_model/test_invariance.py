@@ -55,7 +55,7 @@ class MeanOfIds(torch.nn.Module):
     def __init__(self, pad: int, masked: bool) -> None:
         super().__init__()
         self.masked, self.device = masked, torch.device("cpu")
-        self.config = GPTNeoConfig(pad_token_id=pad, max_position_embeddings=512)
+        self.config = GPTNeoConfig(pad_token_id=pad, num_labels=1, max_position_embeddings=512)
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> Any:
         mask = attention_mask if self.masked else torch.ones_like(attention_mask)

@@ -127,11 +127,11 @@ def test_a_language_model_is_no_reward_model(saved: Path) -> None:
         load_reward_model(saved.parent / "base")
 
 
-def test_two_labels_are_refused(saved: Path, tmp_path: Path) -> None:
+def test_two_labels_are_refused_where_none_is_the_reward(saved: Path, tmp_path: Path) -> None:
     model = AutoModelForSequenceClassification.from_pretrained(saved, num_labels=2, ignore_mismatched_sizes=True)
     model.save_pretrained(tmp_path)
     AutoTokenizer.from_pretrained(saved).save_pretrained(tmp_path)
-    with pytest.raises(UserError, match="one label, this has 2"):
+    with pytest.raises(UserError, match="a classifier of LABEL_0, LABEL_1: say with --reward_label"):
         load_reward_model(tmp_path)
 
 
