@@ -51,6 +51,14 @@ def three_labels(root: Path, work: Path) -> list[str]:
     return []
 
 
+def a_label_it_has_not(root: Path, work: Path) -> list[str]:
+    return [*three_labels(root, work), "--reward_label", "LABEL_3"]
+
+
+def a_label_of_no_classifier(root: Path, work: Path) -> list[str]:
+    return ["--reward_label", "POSITIVE"]
+
+
 def larger_vocabulary(folder: str) -> Spoil:
     """The tokenizer knows a token for which the model has no embedding."""
 
@@ -145,6 +153,9 @@ CASES = [
     Case("pad-is-eos-of-the-evaluation", JUDGE, pad_is_eos, PAD),
     Case("several-labels", PPO, three_labels, LABELS),
     Case("several-labels-of-the-evaluation", JUDGE, three_labels, LABELS),
+    Case("unknown-label", PPO, a_label_it_has_not, ("reward_model", "no label 'LABEL_3'", "with --reward_label")),
+    Case("unknown-label-of-the-evaluation", JUDGE, a_label_it_has_not, ("no label 'LABEL_3'", "with --reward_label")),
+    Case("label-of-no-classifier", PPO, a_label_of_no_classifier, ("--reward_label POSITIVE", "leave it out")),
     Case("vocabularies-differ", SFT, larger_vocabulary("base"), ("base", *OTHER_IDS)),
     Case("vocabularies-differ-of-pairs", REWARD, larger_vocabulary("base"), ("base", *OTHER_IDS)),
     Case("vocabularies-differ-of-ppo", PPO, larger_vocabulary("ckpts/sft"), ("ckpts/sft", *OTHER_IDS)),
