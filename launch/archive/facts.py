@@ -49,7 +49,7 @@ def unfinished(facts: dict[str, Any]) -> str | None:
     """Why a run is not finished, in words; None where it is."""
     for name, stage in facts["stages"].items():
         if stage["state"] not in (FINISHED, None):
-            return f"{name} is {stage['state']}"
+            return f"{name} has not finished ({stage['state']})"
     for name in facts["planned"] or []:
         if name not in facts["stages"]:
             return f"{name} has not begun"

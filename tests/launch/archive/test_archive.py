@@ -226,7 +226,7 @@ def test_a_run_that_has_not_finished(run: RunFolder, tmp_path: Path) -> None:
     record = json.loads(run.record.read_text())
     record["stages"]["ppo"]["state"] = "interrupted"
     run.record.write_text(json.dumps(record))
-    with pytest.raises(UserError, match=r"mine: ppo is interrupted: let the run finish, or .*--unfinished"):
+    with pytest.raises(UserError, match=r"mine: ppo has not finished \(interrupted\): .*--unfinished"):
         archived(run, tmp_path)
     record["stages"].pop("ppo")
     record["starts"][0]["stages"].append("evaluation")
@@ -241,7 +241,7 @@ def test_a_stage_of_its_own_that_has_not_finished(run: RunFolder, tmp_path: Path
     run.record.unlink()  # started without train.sh
     record = read_record(run.sft) or {}
     (run.sft / "run.json").write_text(json.dumps({**record, "finished": False}))
-    with pytest.raises(UserError, match="sft is unfinished"):
+    with pytest.raises(UserError, match=r"sft has not finished \(unfinished\)"):
         archived(run, tmp_path)
     (run.sft / "run.json").write_text(json.dumps(record))
     # It began with the first of its metrics: 100 seconds after the epoch.
