@@ -51,13 +51,16 @@ def _about_judge(name: str, facts: dict[str, Any]) -> list[str]:
     test = facts.get("held_out", {}).get("test", {})
     if "accuracy" in test:
         noise_free = test.get("accuracy_noise_free")
+        judged = (
+            f"{test['reviews']} held-out reviews" if "reviews" in test else f"{test.get('pairs', 'its')} held-out pairs"
+        )
         lines.append(
-            f"{name}: accuracy {test['accuracy']:.3f} on {test.get('pairs', 'its')} held-out pairs"
+            f"{name}: accuracy {test['accuracy']:.3f} on {judged}"
             + (f", {noise_free:.3f} against noise-free labels" if noise_free is not None else "")
         )
     gate = facts.get("gate")
     if gate and not gate["stale"]:
         lines += [f"{name}: {line}" for line in gate["lines"]]
-    elif facts:
+    elif facts and "reviews" not in test:  # the gate judges no classifiers
         lines.append(f"{name}: not gated; `python -m reward_model.gate` says whether it can be trusted")
     return lines

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from launch.checks import require_start
 from launch.policy_outputs import log_folder
 from reward_model.reward_options import RewardOptions, check_reward_options
-from tasks.chosen import Chosen
+from tasks.chosen import train_and_valid
 from tasks.encoding import cut_prompts
 from tasks.reading.rows import OnBadRows
 from tasks.records import Post
@@ -139,23 +139,13 @@ def load_prompts(
     longest = config.train.seq_length - room
     train, valid = (
         cut_prompts(chosen.load_posts(), form, tokenizer, room, response_tokens=longest, bad_rows=options.bad_rows)
-        for chosen in chosen_posts(options)
+        for chosen in train_and_valid(options, options.eval_limit)
     )
     if options.reward_relative:
         _require_references([*train, *valid])
     if is_main_rank() and [post.prompt for post in valid] == [post.prompt for post in train]:
         print(f"[{stage}] evaluating on the prompts that are trained on: --valid_data names others", flush=True)
     return train, valid
-
-
-def chosen_posts(options: PolicyOptions) -> tuple[Chosen, Chosen]:
-    """The posts to train on and those to evaluate on."""
-    how = (options.columns, options.bad_rows)
-    train = Chosen(options.task, options.data, options.train_split, options.train_limit, *how)
-    if options.valid_percentage is not None:
-        return train.divided(options.valid_percentage, options.valid_data, options.eval_limit)
-    valid_data = options.valid_data or options.data
-    return train, Chosen(options.task, valid_data, options.valid_split, options.eval_limit, *how)
 
 
 def _require_references(posts: Sequence[Post]) -> None:

@@ -21,7 +21,8 @@ PROMPT_TAIL = "\nTL;DR:"
 
 def token_ids(tokenizer: Any, text: str) -> list[int]:
     """The ids of a text, no special tokens added."""
-    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+    # Not verbose: a text longer than the model takes is about to be cut, which needs no warning.
+    return list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
 
 def response_ids(tokenizer: Any, response: str, ended: bool) -> list[int]:

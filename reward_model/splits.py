@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 
-from tasks.chosen import Chosen
+from tasks.chosen import Chosen, train_and_valid
 from tasks.reading.rows import OnBadRows
 
 
@@ -47,13 +47,10 @@ class SplitOptions:
 
 def chosen_rows(options: SplitOptions) -> tuple[Chosen, Chosen, Chosen]:
     """The rows to train on, to evaluate on while training, and of the final accuracy."""
-    how = (options.columns, options.bad_rows)
-    valid_data, test_data = options.valid_data or options.data, options.test_data or options.data
-    train = Chosen(options.task, options.data, options.train_split, options.train_limit, *how)
-    test = Chosen(options.task, test_data, options.test_split, options.test_limit, *how)
-    if options.valid_percentage is None:
-        return train, Chosen(options.task, valid_data, options.valid_split, options.valid_limit, *how), test
-    train, valid = train.divided(options.valid_percentage, options.valid_data, options.valid_limit)
-    if options.test_data is None and test.content == train.content:  # a file that names no splits
+    train, valid = train_and_valid(options, options.valid_limit)
+    source = options.test_data or options.data
+    test = Chosen(options.task, source, options.test_split, options.test_limit, options.columns, options.bad_rows)
+    # Of a file that names no splits, those held out are the only rows that training has not seen.
+    if options.valid_percentage is not None and options.test_data is None and test.content == train.content:
         test = dataclasses.replace(valid, limit=options.test_limit)
     return train, valid, test

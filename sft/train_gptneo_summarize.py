@@ -34,7 +34,7 @@ from sft.collator import SummaryCollator
 from sft.loss import SummaryObjective
 from sft.posts import encode_posts
 from sft.rouge import METRICS, GeneratedRouge
-from tasks.chosen import Chosen
+from tasks.chosen import Chosen, train_and_valid
 from tasks.encoding import cut_prompts, divided, with_response
 from tasks.reading.rows import OnBadRows, Skipped, choose_on_bad
 from tasks.records import Post
@@ -138,7 +138,7 @@ def build_trainer(stage: Stage, options: SftOptions) -> StageTrainer:
     config = load_config(options.model)
     require_vocabulary(config, tokenizer, options.model)
     require_positions(config, options.max_length, "--max_length")
-    train, valid = chosen_rows(options)
+    train, valid = train_and_valid(options, options.valid_limit)
     train_rows, train_long = encode_split(options, tokenizer, train)
     valid_rows, valid_long = encode_split(options, tokenizer, valid)
     stage.say(
@@ -181,16 +181,6 @@ def build_trainer(stage: Stage, options: SftOptions) -> StageTrainer:
         measure=objective.measure,
         extra_eval=rouge,
     )
-
-
-def chosen_rows(options: SftOptions) -> tuple[Chosen, Chosen]:
-    """The rows to train on and those to evaluate on."""
-    how = (options.columns, options.bad_rows)
-    train = Chosen(options.task, options.data, options.train_split, options.train_limit, *how)
-    if options.valid_percentage is not None:
-        return train.divided(options.valid_percentage, options.valid_data, options.valid_limit)
-    valid_data = options.valid_data or options.data
-    return train, Chosen(options.task, valid_data, options.valid_split, options.valid_limit, *how)
 
 
 def encode_split(options: SftOptions, tokenizer: Any, chosen: Chosen) -> tuple[Rows, int]:

@@ -12,7 +12,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from tasks.reading.rows import OnBadRows, Skipped, choose_on_bad
 from tasks.reading.sources import open_source
@@ -23,6 +23,20 @@ from trlx.pipeline.token_cache import code_hash
 from trlx.utils.errors import UserError
 
 Record = TypeVar("Record", Post, Pair)
+
+
+class RowOptions(Protocol):
+    """The options of a stage that say which rows it trains on, and which it evaluates on."""
+
+    task: str
+    data: str
+    columns: dict[str, str]
+    bad_rows: OnBadRows
+    valid_data: str | None
+    valid_percentage: float | None
+    train_split: str
+    valid_split: str
+    train_limit: int | None
 
 
 @dataclass(frozen=True)
@@ -178,3 +192,18 @@ class Chosen:
             f"WARNING: training and {what} read the same rows, {self.source}: what is measured on them says nothing "
             f"about others; name some with {option}, or give a folder with a file for each split"
         )
+
+
+def train_and_valid(options: RowOptions, valid_limit: int | None) -> tuple[Chosen, Chosen]:
+    """The rows to train on and those to evaluate on.
+
+    Args:
+        valid_limit: the first so many of the latter; None for all.
+
+    Raises: UserError as `Chosen.divided`.
+    """
+    how = (options.columns, options.bad_rows)
+    train = Chosen(options.task, options.data, options.train_split, options.train_limit, *how)
+    if options.valid_percentage is not None:
+        return train.divided(options.valid_percentage, options.valid_data, valid_limit)
+    return train, Chosen(options.task, options.valid_data or options.data, options.valid_split, valid_limit, *how)

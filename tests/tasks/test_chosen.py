@@ -13,10 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reward_model.train_reward_model_gptneo import RewardOptions
-from reward_model.training_data import chosen_rows as chosen_pairs
+from reward_model.splits import chosen_rows as chosen_pairs
 from sft.train_gptneo_summarize import SftOptions
-from sft.train_gptneo_summarize import chosen_rows as chosen_sft
-from tasks.chosen import Chosen, Part
+from tasks.chosen import Chosen, Part, train_and_valid
 from tasks.reading.rows import Skipped
 from trlx.utils.errors import UserError
 
@@ -98,12 +97,12 @@ def test_the_cache_and_the_warning_tell_the_sides_apart(posts: str) -> None:
 @pytest.mark.parametrize("percentage", [0, 100, 150, -1])
 def test_a_share_that_leaves_a_side_empty_is_refused(posts: str, percentage: float) -> None:
     with pytest.raises(UserError, match=f"--valid_percentage must be above 0 and below 100, not {percentage}"):
-        chosen_sft(SftOptions(task="instruct", data=posts, valid_percentage=percentage))
+        train_and_valid(SftOptions(task="instruct", data=posts, valid_percentage=percentage), None)
 
 
 def test_a_share_besides_other_rows_is_refused(posts: str) -> None:
     with pytest.raises(UserError, match="--valid_percentage and --valid_data exclude each other"):
-        chosen_sft(SftOptions(task="instruct", data=posts, valid_percentage=5, valid_data=posts))
+        train_and_valid(SftOptions(task="instruct", data=posts, valid_percentage=5, valid_data=posts), None)
 
 
 def test_a_share_that_turns_out_to_hold_nothing(posts: str) -> None:

@@ -69,7 +69,10 @@ def test_no_such_command(commands: Commands, argv: list[str], message: str) -> N
 
 @pytest.mark.parametrize(
     ("package", "names"),
-    [("tasks", {"inspect", "convert"}), ("evaluation", {"report", "frontier", "samples", "try", "seeds"})],
+    [
+        ("tasks", {"inspect", "convert"}),
+        ("evaluation", {"report", "frontier", "samples", "try", "seeds", "scores", "prompts"}),
+    ],
 )
 def test_packages_list_their_commands_without_importing_much(package: str, names: set[str]) -> None:
     code = (
