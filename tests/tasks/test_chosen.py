@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reward_model.train_reward_model_gptneo import RewardOptions
 from reward_model.splits import chosen_rows as chosen_pairs
+from reward_model.train_reward_model_gptneo import RewardOptions
 from sft.train_gptneo_summarize import SftOptions
 from tasks.chosen import Chosen, Part, train_and_valid
 from tasks.reading.rows import Skipped
