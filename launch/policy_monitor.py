@@ -169,7 +169,8 @@ def policy_metrics(
     sources = {METRICS["gold"]: f"gold of {options.task}"}
     if folder is not None:
         told = model_digest(folder) if Path(folder).is_dir() else folder
-        sources[METRICS["second_reward_model"]] = f"{told}, relative: {options.reward_relative}"
+        how = f"relative: {options.reward_relative}, label: {options.reward_label}"
+        sources[METRICS["second_reward_model"]] = f"{told}, {how}"
     return PolicyMetrics(tokenizer, GoldScores(task, posts) if known else None, second, sources)
 
 

@@ -18,7 +18,8 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel, Pr
 from reward_model.encoding import right_pad
 from reward_model.labels import LABEL_FIELD, label_index, text_ids
 from reward_model.model import grow_embeddings, init_head
-from trlx.utils.pretrained import load_model, require_whole
+from trlx.utils.errors import UserError
+from trlx.utils.pretrained import load_config, load_model, require_whole
 
 METRICS = ("loss", "accuracy", "positive_share")
 
@@ -32,9 +33,15 @@ def new_classifier(
         tokenizer: from `reward_model.model.new_reward_tokenizer`; the embeddings grow by a row for its pad token.
         labels: their names, in order. reward_label: the one that is the reward, kept in the config.
 
-    Raises: UserError when weights of the trunk are missing, or there is no such label.
+    Raises: UserError when weights of the trunk are missing, there is no such label, or it is a classifier of others.
     """
     names = dict(enumerate(labels))
+    known = load_config(path)
+    if any("SequenceClassification" in kind for kind in known.architectures or []) and known.id2label != names:
+        there = ", ".join(str(name) for name in known.id2label.values())
+        raise UserError(
+            f"{path}: a classifier of {there}, which its head would go on to mean: name one of {', '.join(labels)}"
+        )
     ids = {name: index for index, name in names.items()}
     model, missing = load_model(AutoModelForSequenceClassification, path, id2label=names, label2id=ids)
     trunk = f"{model.base_model_prefix}."

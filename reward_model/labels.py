@@ -4,8 +4,8 @@
 
 For two labels that is the difference of their logits. It is not bounded, as the probability is, so that a policy still
 has something to gain where the classifier is sure; above 0 means more likely than not. A classifier reads the text as
-its own tokenizer writes it, special tokens included, as transformers' pipeline does; what is too long loses its end.
-Left out: labels that do not exclude each other.
+its own tokenizer writes it, special tokens included, as transformers' pipeline does. A review that is too long loses
+its end; before a response it is the prompt that gives way. Left out: labels that do not exclude each other.
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ def label_index(config: Any, label: str | None, path: str | os.PathLike[str]) ->
     """
     if config.num_labels == 1:
         return None
+    if config.problem_type == "multi_label_classification":
+        raise UserError(f"{path}: its labels do not exclude each other, so none has odds: name another classifier")
     labels = [str(config.id2label[index]) for index in range(config.num_labels)]
     wanted = label or getattr(config, LABEL_FIELD, None)
     if wanted is None:
@@ -58,6 +60,8 @@ def log_odds(logits: Tensor, index: int) -> Tensor:
     return logits[:, index] - torch.logsumexp(others, dim=1)
 
 
-def text_ids(tokenizer: PreTrainedTokenizerBase, text: str, max_length: int) -> list[int]:
-    """The ids of a text as the classifier reads it."""
-    return list(tokenizer(text, truncation=True, max_length=max_length)["input_ids"])
+def text_ids(tokenizer: PreTrainedTokenizerBase, text: str, max_length: int | None = None) -> list[int]:
+    """The ids of a text as the classifier reads it; with `max_length` at most so many, the end left out."""
+    # Not verbose: a text longer than the model takes is about to be cut, which needs no warning.
+    how = {} if max_length is None else {"truncation": True, "max_length": max_length}
+    return list(tokenizer(text, verbose=False, **how)["input_ids"])

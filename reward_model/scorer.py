@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from reward_model.encoding import CutPrompt, encode, right_pad
+from reward_model.encoding import CutPrompt, encode, prompt_ids, right_pad, token_ids
 from reward_model.labels import label_index, log_odds, text_ids
 from reward_model.model import OFFSET_FIELD, load_reward_model
 from trlx.utils.pretrained import require_positions
@@ -91,8 +91,18 @@ class RewardScorer:
 
     def _encode(self, prompt: str, response: str, ended: bool) -> list[int]:
         if self.label is not None:
-            return text_ids(self.tokenizer, prompt + response, self.max_length)
+            return self._whole_text(prompt, response)
         return encode(self.tokenizer, prompt, response, ended, self.max_length, self.cut_prompt)
+
+    def _whole_text(self, prompt: str, response: str) -> list[int]:
+        """Both as one text, as a classifier reads it; what is too much is taken from the prompt."""
+        ids = text_ids(self.tokenizer, prompt + response)
+        over = len(ids) - self.max_length
+        if over > 0 and prompt:
+            room = len(token_ids(self.tokenizer, prompt)) - over
+            kept = prompt_ids(self.tokenizer, prompt, max(room, 0), self.cut_prompt)
+            prompt = str(self.tokenizer.decode(kept))
+        return text_ids(self.tokenizer, prompt + response, self.max_length) if over > 0 else ids
 
     def _values(self, logits: Tensor) -> Tensor:
         """Scores (B,) from logits (B, labels)."""

@@ -65,13 +65,6 @@ def load_data(options: PairDataOptions, tokenizer: Any, max_length: int) -> Pair
     return PairData(train_rows, valid_rows, test_pairs, counts, trained_on)
 
 
-def load_split(chosen: Chosen) -> tuple[list[Pair], PairCounts]:
-    """The pairs of a split as text."""
-    return get_task(chosen.task).load_pairs(
-        chosen.source, chosen.split, limit=chosen.limit, columns=chosen.columns, bad_rows=chosen.bad_rows
-    )
-
-
 def encode_split(options: PairDataOptions, tokenizer: Any, max_length: int, chosen: Chosen) -> tuple[Rows, PairCounts]:
     """The pairs of a split as token ids, from the cache where they are in it; and how many were dropped."""
     skipped, counts = Skipped(), PairCounts()

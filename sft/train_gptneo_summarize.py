@@ -35,7 +35,7 @@ from sft.loss import SummaryObjective
 from sft.posts import encode_posts
 from sft.rouge import METRICS, GeneratedRouge
 from tasks.chosen import Chosen, train_and_valid
-from tasks.encoding import cut_prompts, divided, with_response
+from tasks.encoding import at_least_one, cut_prompts, divided, with_response
 from tasks.reading.rows import OnBadRows, Skipped, choose_on_bad
 from tasks.records import Post
 from tasks.registry import get_task
@@ -187,8 +187,9 @@ def encode_split(options: SftOptions, tokenizer: Any, chosen: Chosen) -> tuple[R
     """The posts of a split as token ids, from the cache where they are in it; and how many were too long."""
     skipped, form = Skipped(), get_task(options.task).form
     posts = divided(chosen.posts(skipped), form, tokenizer, skipped, max_length=options.max_length)
+    answered = with_response(posts, choose_on_bad(options.bad_rows, skipped))
     rows, too_long = encode_posts(
-        with_response(posts, choose_on_bad(options.bad_rows, skipped)),
+        at_least_one(answered, lambda: f"{chosen.source}, split '{chosen.split}': {skipped}"),
         form,
         tokenizer,
         options.max_length,

@@ -138,6 +138,8 @@ class Chosen:
         skipped = Skipped()
         posts = list(self.posts(skipped))
         say_skipped(self.source, self.split, skipped)
+        if not posts:
+            raise UserError(f"{self.source}, split '{self.split}': no usable row ({skipped}): mend the data")
         return posts
 
     def load_pairs(self) -> tuple[list[Pair], PairCounts]:
@@ -149,6 +151,8 @@ class Chosen:
         skipped, counts = Skipped(), PairCounts()
         pairs = list(self.pairs(skipped, counts))
         say_skipped(self.source, self.split, skipped)
+        if not pairs:
+            raise UserError(f"{self.source}, split '{self.split}': no usable pair ({counts}): give other data")
         return pairs, counts
 
     def _taken(self, records: Iterator[Record]) -> Iterator[Record]:

@@ -2,9 +2,9 @@
 
     {"text": "...", "label": 1}          1 or "positive" (pos), 0 or "negative" (neg); other columns are kept
 
-Reviews of under 200 characters are left out. How long a prompt is, 6 to 18 tokens up to the end of a word, follows
-from the review's own text, so that it is the same in every stage and run. Pairs come in any format that `tasks.reading`
-knows. Left out: neutral reviews, and ratings.
+Reviews of 200 characters or less are too short to be divided, and are left out where that is done. How long a prompt
+is, 6 to 18 tokens up to the end of a word, follows from the review's own text: it is the same in every stage and run.
+Pairs come in any format that `tasks.reading` knows. Left out: neutral reviews, and ratings.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def whole(prompt: str) -> Parts:
 
 def divide(text: str, count: CountTokens) -> Divided | None:
     """How a review begins, and how it goes on; None for one that is too short."""
-    end = _end_of_prompt(text, count) if len(text) >= MIN_CHARACTERS else None
+    end = _end_of_prompt(text, count) if len(text) > MIN_CHARACTERS else None
     return None if end is None else Divided(text[:end], text[end:].strip())
 
 

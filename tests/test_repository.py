@@ -11,6 +11,8 @@ import pytest
 import yaml
 
 from evaluation.frontier_options import FrontierOptions
+from evaluation.pair_scores import ScoresOptions
+from evaluation.prompts import PromptsOptions
 from launch.pipeline.options import PipelineOptions
 from reward_model.gate import GateOptions
 from reward_model.train_reward_model_gptneo import RewardOptions
@@ -35,6 +37,8 @@ STAGE_OPTIONS: dict[str, type[Any]] = {
     "rft": RFTOptions,
     "frontier": FrontierOptions,
     "inference": InferenceOptions,
+    "scores": ScoresOptions,
+    "prompts": PromptsOptions,
     "posts": PostsOptions,
     "pairs": PairsOptions,
     "pipeline": PipelineOptions,

@@ -90,7 +90,9 @@ def _span(metrics: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {"begun": _as_text(first), "ended": _as_text(last), "seconds": round(last - first, 1)}
 
 
-def _seed(options: Any, name: str) -> int | None:
+def _seed(options: Any, name: str | None) -> int | None:
+    if name is None:
+        return None
     for part in name.split("."):
         options = options.get(part) if isinstance(options, dict) else None
     return options if isinstance(options, int) else None

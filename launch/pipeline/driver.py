@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from launch.ended import Ending
-from launch.local import stage_environment
+from launch.local import python_command, stage_environment
 from launch.pipeline.ending import describe, last_lines
 from launch.pipeline.folder import claim_new_root, write_options
 from launch.pipeline.hosts import RemoteShell, check_hosts
@@ -61,7 +61,17 @@ def run(plan: Plan) -> None:
         for number, stage in enumerate(plan.stages, start=1):
             _say(f"\n=== {number} of {len(plan.stages)}: {stage}")
             run_one(plan, stage, environment)
+    if plan.options.archive:
+        keep(plan, environment)
     _say(f"\nDone: {plan.folder.root} (record: run.json, output of each stage: logs/)")
+
+
+def keep(plan: Plan, environment: dict[str, str]) -> None:
+    """Archive the run beside it, in a process of its own as every stage is. Raises: UserError where that fails."""
+    to = plan.folder.root.parent / "archive"
+    command = python_command(["-m", "launch", "archive", str(plan.folder.root), "--to", str(to)])
+    if subprocess.run(command, env=environment, check=False).returncode:
+        raise UserError(f"the run is done and not archived: python -m launch archive {plan.folder.root} tries again")
 
 
 def show(plan: Plan, environment: dict[str, str]) -> None:

@@ -54,6 +54,9 @@ class PipelineOptions:
         ppo: YAML file of PPO; null: not run.
         rft: YAML file of rejection fine-tuning; null: not run.
         evaluation: YAML file of the evaluation; null: not run.
+        scores: YAML file of `python -m evaluation scores`: the reward model on good and bad answers; null: not run.
+        prompts: YAML file of `python -m evaluation prompts`: answers of the models side by side; null: not run.
+        archive: keep the run in runs/archive once all is done (`python -m launch archive`).
         accelerate: accelerate's YAML file for PPO; null for one that fits, from configs/accelerate.
         overrides: stage → option → value, as if given as --STAGE.OPTION VALUE.
         seed: of every stage (the second reward model's is 100 more); null for each YAML file's.
@@ -80,6 +83,9 @@ class PipelineOptions:
     ppo: str | None = "{repo}/configs/ppo.yaml"
     rft: str | None = None
     evaluation: str | None = "{repo}/configs/inference.yaml"
+    scores: str | None = None
+    prompts: str | None = None
+    archive: bool = False
     accelerate: str | None = None
     overrides: dict[str, dict[str, Any]] = field(default_factory=dict)
     seed: int | None = None

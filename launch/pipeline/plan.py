@@ -36,7 +36,8 @@ class Plan:
     def stage_options(self, stage: str) -> list[str]:
         """Everything that follows the stage's program on its command line."""
         kind, options = STAGES[stage], self.options
-        seed = [] if options.seed is None else [f"--{kind.seed}", str(options.seed + kind.seed_offset)]
+        seeded = options.seed is not None and kind.seed is not None
+        seed = [f"--{kind.seed}", str((options.seed or 0) + kind.seed_offset)] if seeded else []
         shared = ["--config", str(self.files[stage]), "--root", str(self.folder.root), *seed]
         return [*shared, *self.request.stage_options(stage), *self.extra.get(stage, [])]
 
@@ -62,11 +63,13 @@ class Plan:
         return python_stage(STAGES[stage], [*self.stage_options(stage), "--print_config"])
 
     def seeds(self) -> dict[str, int | None]:
-        """The seed of each stage; None for its script's own."""
+        """The seed of each stage; None for its script's own, or for none."""
         return {stage: self._seed(stage) for stage in self.stages}
 
     def _seed(self, stage: str) -> int | None:
         option = STAGES[stage].seed
+        if option is None:
+            return None
         given = self.stage_options(stage)
         found = value_of(option, given)
         if found is not None:

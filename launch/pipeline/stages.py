@@ -22,14 +22,14 @@ class Stage:
     Args:
         program: a script of the repository, or a module and what follows it.
         launcher: who starts its ranks; python: it has one, on the first machine.
-        seed: the option that seeds it. seed_offset: is added to the run's seed.
+        seed: the option that seeds it; None where nothing is drawn. seed_offset: is added to the run's seed.
         out: where it keeps its record, run.json; None for a stage that trains nothing.
         go_on: options after an interruption. anew: options to do it again where it has finished.
     """
 
     program: tuple[str, ...]
     launcher: Literal["deepspeed", "accelerate", "python"]
-    seed: str = "seed"
+    seed: str | None = "seed"
     seed_offset: int = 0
     out: Callable[[RunFolder], Path] | None = None
     go_on: tuple[str, ...] = ("--resume", "auto")
@@ -53,6 +53,8 @@ STAGES: dict[str, Stage] = {
         ("trlx_gptneo_rft_summarization.py",), "accelerate", seed="train.seed", out=lambda folder: folder.rft_logs
     ),
     "evaluation": Stage(("trlx_inference_gptneo.py",), "python", anew=()),
+    "scores": Stage(("-m", "evaluation", "scores"), "python", seed=None, go_on=(), anew=()),
+    "prompts": Stage(("-m", "evaluation", "prompts"), "python", go_on=(), anew=()),
 }
 
 

@@ -55,19 +55,22 @@ def cut_prompts(
         bad_rows: stop at a post whose prompt has parts that must stay and are longer by themselves, or skip it and say
             so.
 
-    Raises: BadRow for such a post.
+    Raises: BadRow for such a post; UserError when all were too short to be divided.
     """
     work = functools.partial(_fit_batch, form=form, tokenizer=BatchTokenizer(tokenizer), max_tokens=max_tokens)
-    cut, skipped = [], Skipped()
+    cut, short, skipped = [], Skipped(), Skipped()
     on_bad = choose_on_bad(bad_rows, skipped)
-    posts = divided(posts, form, tokenizer, skipped, response_tokens=response_tokens)
+    posts = divided(posts, form, tokenizer, short, response_tokens=response_tokens)
     for post, fitted in itertools.chain.from_iterable(in_threads(work, posts, workers)):
         if isinstance(fitted, UserError):
             on_bad(_too_long(post, form, max_tokens))
         else:
             cut.append(post if fitted.text == post.prompt else dataclasses.replace(post, prompt=fitted.text))
-    if skipped.counts:
-        log.warning(str(skipped))
+    if short.counts and not cut:
+        raise UserError(f"no text is left: {short}: give other data")
+    for left_out in (short, skipped):
+        if left_out.counts:
+            log.warning(str(left_out))
     return cut
 
 

@@ -196,6 +196,18 @@ CASES = [
         reviewed(third({"label": 2}, REVIEWS)),
         ("reviews.jsonl, line 3: a label that is neither positive nor negative (2)", "make it 0 or 1", SKIP),
     ),
+    Case(
+        "review-too-short",
+        SFT,
+        reviewed(b'{"text": "A good film.", "label": 1}\n'),
+        ("reviews.jsonl", "1 too short to be divided into prompt and response", "line 1", "give other data"),
+    ),
+    Case(
+        "review-too-short-of-the-evaluation",
+        JUDGE,
+        reviewed(b'{"text": "A good film.", "label": 1}\n'),
+        ("reviews.jsonl, line 1", "too short to be divided", "give other data"),
+    ),
     Case("empty-review", SFT, reviewed(third({"text": ""}, REVIEWS)), ("reviews.jsonl, line 3: 'text' is empty", SKIP)),
     Case("malformed-line-to-convert", "-m tasks convert", converted(third(TORN)), ("posts.jsonl, line 3", SKIP)),
     Case("empty-split-to-convert", "-m tasks convert", converted(b""), ("posts.jsonl holds no rows",)),

@@ -58,6 +58,7 @@ ISSUE = [
     *("missing-column", "empty-split", "malformed-line", "pretty-printed-json", "byte-order-mark", "wrong-encoding"),
     *("empty-post", "empty-summary", "nul-bytes", "line-of-100-megabytes", "post-longer-than-the-context"),
     *("tokenizer-without-eos", "pad-is-eos", "vocabularies-differ", "several-labels", "missing-checkpoint"),
+    *("label-that-is-not-binary", "empty-review", "review-too-short", "unknown-label", "instruction-and-prompt"),
     *("unknown-config-key", "wrong-type", "no-hub", "fewer-devices", "too-little-disk", "read-only-output"),
 ]
 

@@ -120,12 +120,15 @@ def test_a_score_is_the_log_odds_of_the_pipelines_probability(classifier: Path) 
         p = {row["label"]: row["score"] for row in rows}
         expected.append(math.log(p["POSITIVE"] / p["NEGATIVE"]))
     scorer = RewardScorer.load(classifier, max_length=6, batch_size=2, label="POSITIVE")
-    prompts, responses = zip(*((text[:4], text[4:]) for text in TEXTS), strict=True)
-    assert scorer.score(prompts, responses) == pytest.approx(expected, abs=1e-4)
-    assert scorer.score(prompts, responses, [False] * 4) == scorer.score(prompts, responses)  # no EOS, ended or not
-    negative = RewardScorer.load(classifier, max_length=6, batch_size=4, label="NEGATIVE").score(prompts, responses)
+    none = [""] * len(TEXTS)
+    assert scorer.score(none, TEXTS) == pytest.approx(expected, abs=1e-4)
+    assert scorer.score(none, TEXTS, [False] * 4) == scorer.score(none, TEXTS)  # no EOS, ended or not
+    negative = RewardScorer.load(classifier, max_length=6, batch_size=4, label="NEGATIVE").score(none, TEXTS)
     assert negative == pytest.approx([-score for score in expected], abs=1e-4)
     assert max(expected) - min(expected) > 0.05
+    prompts, responses = zip(*((text[:4], text[4:]) for text in TEXTS), strict=True)
+    longer = RewardScorer.load(classifier, max_length=60, label="POSITIVE")
+    assert longer.score(prompts, responses) == pytest.approx(longer.score(none, TEXTS), abs=1e-5)  # one text
 
 
 def test_a_classifier_without_its_label_is_refused_and_with_it_looked_at(classifier: Path) -> None:
@@ -145,3 +148,21 @@ def test_labels_that_say_nothing_are_named(tmp_path: Path) -> None:
     config = DistilBertConfig(num_labels=3)
     with pytest.raises(UserError, match="no label 'POSITIVE'; known: LABEL_0, LABEL_1, LABEL_2: name one"):
         label_index(config, "POSITIVE", tmp_path)
+
+
+def test_labels_that_do_not_exclude_each_other_are_refused() -> None:
+    config = GPT2Config(id2label=NAMES, problem_type="multi_label_classification")
+    with pytest.raises(UserError, match="x: its labels do not exclude each other"):
+        label_index(config, "POSITIVE", "x")
+
+
+def test_of_a_text_that_is_too_long_the_prompt_gives_way(classifier: Path) -> None:
+    scorer = RewardScorer.load(classifier, max_length=8, batch_size=4, label="POSITIVE")
+    prompt = "the film was the film was the film was the film was"
+    good, bad = scorer.score([prompt, prompt], [" good good", " bad bad"])
+    assert good != bad
+    cut = RewardScorer.load(classifier, max_length=8, label="POSITIVE", cut_prompt=lambda *_: "the")
+    plain = RewardScorer.load(classifier, max_length=64, label="POSITIVE")
+    assert cut.score([prompt], [" good"]) == pytest.approx(plain.score(["the"], [" good"]), abs=1e-5)
+    whole = scorer.score([""], [prompt])  # a review has no prompt, and loses its end
+    assert whole == scorer.score([""], [f"{prompt} {prompt}"])

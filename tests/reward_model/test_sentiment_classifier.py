@@ -16,6 +16,7 @@ from transformers import AutoModelForSequenceClassification, pipeline
 
 from reward_model.classifier import LabelObjective, TextCollator
 from reward_model.scorer import RewardScorer
+from reward_model.train_reward_model_gptneo import main as train_on_pairs
 from reward_model.train_sentiment_classifier import accuracy_of, main
 from tasks.run_folder import RunFolder
 from trlx.utils.errors import UserError
@@ -116,6 +117,25 @@ def test_reviews_without_a_label_or_with_one_label_only(film_root: Path) -> None
     write_rows(film_root / "data" / "films" / "train.jsonl", reviews(8)[::2])
     with pytest.raises(UserError, match="all reviews have one label: give both kinds"):
         main(options(film_root))
+
+
+def test_a_classifier_of_other_labels_is_no_start(film_root: Path) -> None:
+    """Its head would go on to mean what it meant, under other names."""
+    main(options(film_root))
+    other = film_root / "other"
+    shutil.copytree(RunFolder.of(film_root).reward_model, other)
+    config = json.loads((other / "config.json").read_text())
+    config |= {"id2label": {"0": "POSITIVE", "1": "NEGATIVE"}, "label2id": {"POSITIVE": 0, "NEGATIVE": 1}}
+    (other / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match="a classifier of POSITIVE, NEGATIVE, which its head would go on to mean"):
+        main(options(film_root, f"--model={other}", "--overwrite"))
+
+
+def test_checkpoints_of_pairs_are_not_gone_on_with(film_root: Path) -> None:
+    main(options(film_root))
+    pairs = ["--model={root}/base", "--data={root}/data/comparisons", "--references=null", "--max_length=96"]
+    with pytest.raises(UserError, match=r"holds checkpoints of another stage \(classifier\): pass --overwrite"):
+        train_on_pairs([f"--root={film_root}", *pairs, "--preflight=false", "--resume"])
 
 
 def test_the_objective_is_the_mean_cross_entropy() -> None:

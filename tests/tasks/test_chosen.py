@@ -124,3 +124,15 @@ def test_the_test_pairs_are_those_held_out_unless_there_are_others(tmp_path: Pat
         write(folder / f"{name}.jsonl", [{"prompt": f"{name} {n}", "chosen": "Yes.", "rejected": "No."} for n in "12"])
     _, _, test = chosen_pairs(RewardOptions(task="instruct", data=str(folder), valid_percentage=25))
     assert test.split == "test" and test.part is None
+
+
+def test_a_part_of_rows_of_which_none_can_be_used(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    write(path, [{"instruction": " ", "response": "x"}] * 3)
+    train, valid = Chosen("instruct", str(path), None, bad_rows="skip").divided(50, None, None)
+    for chosen in (train, valid):
+        with pytest.raises(UserError, match=r"no usable row \(3 rows skipped"):
+            chosen.load_posts()
+    write(path, [{"prompt": f"p{number}", "chosen": "Same.", "rejected": "Same."} for number in range(6)])
+    with pytest.raises(UserError, match="no usable pair"):
+        Chosen("instruct", str(path), None).divided(50, None, None)[0].load_pairs()

@@ -20,6 +20,7 @@ from tasks.records import Post
 from tasks.scratch_model import train_tokenizer
 from tasks.sentiment import FORM, MIN_CHARACTERS, PROMPT_TOKENS, divide
 from tasks.text import TLDR
+from trlx.utils.errors import UserError
 
 WORDS = [
     "the",
@@ -59,7 +60,7 @@ def test_a_divided_text_is_the_text(text: str) -> None:
     parts = divide(text, count)
     if parts is None:
         first = re.findall(r"\S+", text)[: PROMPT_TOKENS[1]]
-        assert len(text) < MIN_CHARACTERS or not any(
+        assert len(text) <= MIN_CHARACTERS or not any(
             PROMPT_TOKENS[0] <= count(" ".join(first[:n])) <= PROMPT_TOKENS[1] for n in range(len(first))
         )
         return
@@ -139,3 +140,8 @@ def test_prompts_are_divided_before_they_are_cut(caplog: pytest.LogCaptureFixtur
     found: Any = cut_prompts(posts, FORM, tokenizer(), 40, response_tokens=12)
     assert len(found) == 1 and found[0].prompt == divide(posts[1].prompt, count)[0]  # type: ignore[index]
     assert 0 < count(" " + found[0].summary) + 1 <= 12
+
+
+def test_nothing_but_short_reviews_is_refused() -> None:
+    with pytest.raises(UserError, match=r"^no text is left: 1 rows skipped: .*\(first: reviews\.jsonl, line 1\): give"):
+        cut_prompts([review("Short.")], FORM, tokenizer(), 40)

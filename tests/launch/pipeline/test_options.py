@@ -14,7 +14,7 @@ from launch.pipeline.stages import STAGES
 from tasks.run_folder import REPO
 from trlx.utils.errors import UserError
 
-MINIATURE = [stage for stage in STAGES if stage not in ("classifier", "rft")]
+MINIATURE = [stage for stage in STAGES if stage not in ("classifier", "rft", "scores", "prompts")]
 TINY = ["--config", str(REPO / "configs" / "tiny" / "pipeline.yaml")]
 
 
@@ -64,6 +64,14 @@ def test_the_sentiment_system_has_a_classifier_in_the_place_of_pairs_and_rejecti
     assert after(rft, "--num_processes") == after(ppo, "--num_processes")
     with pytest.raises(UserError, match="reward_model and classifier both make the run's reward model"):
         plan("sgl_mach", *sentiment, "--reward_model", str(REPO / "configs" / "reward_model.yaml"))
+
+
+def test_scores_and_prompts_come_after_the_evaluation_and_draw_the_seed_they_have() -> None:
+    made = plan("sgl_mach", "--config", str(REPO / "configs/tiny/instructgpt/pipeline.yaml"), "--processes", "2")
+    assert made.stages[-3:] == ["evaluation", "scores", "prompts"]
+    (scores,), (prompts,) = made.commands("scores"), made.commands("prompts")
+    assert scores[1:4] == ["-m", "evaluation", "scores"] and "--seed" not in scores and made.seeds()["scores"] is None
+    assert prompts[1:4] == ["-m", "evaluation", "prompts"] and after(prompts, "--seed") == "1"
 
 
 def test_one_device_is_one_process() -> None:
