@@ -10,16 +10,17 @@ An archive is NAME-DATE-TIME of when the run began. It can be read as a run's ro
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from rich.text import Text
 
-from launch.archive.contents import kept_files
+from launch.archive.contents import kept_files, stage_folders
 from launch.archive.facts import run_facts, unfinished
 from launch.archive.listing import headline_text, read_archives, table
 from launch.archive.writing import ARCHIVE_FILE, write_archive
@@ -100,7 +101,7 @@ def archive(options: ArchiveOptions, run: RunFolder) -> Path:
         raise UserError(f"{run.root}: no such folder: name the root folder of a run")
     if (run.root / ARCHIVE_FILE).exists():
         raise UserError(f"{run.root} is an archive: name the root folder of a run")
-    with holding(run.root):
+    with _left_alone(run):
         facts = run_facts(run)
         why = unfinished(facts)
         if why is not None and not options.unfinished:
@@ -116,6 +117,19 @@ def archive(options: ArchiveOptions, run: RunFolder) -> Path:
     console.print(Text(inert(f"archived in {path}: {len(files)} files, {gigabytes(size)}{shared}")))
     console.print(Text(inert(f"ran {facts['began']}; {headline_text(facts['results'])}")))
     return path
+
+
+@contextlib.contextmanager
+def _left_alone(run: RunFolder) -> Iterator[None]:
+    """Nothing writes into the run as long as the block runs, neither `train.sh` nor a stage that was started alone.
+
+    Raises: UserError for a folder into which something writes now.
+    """
+    with contextlib.ExitStack() as held:
+        for folder in (run.root, *stage_folders(run)):
+            if folder.is_dir():
+                held.enter_context(holding(folder))
+        yield
 
 
 def archive_name(given: str | None, run: RunFolder, began: str) -> str:

@@ -17,6 +17,7 @@ from trlx.utils.checkpoints import STATE_FILE
 # Weights and tables, which are only ever written anew beside their name: an archive can share their place on the disk.
 # Whatever grows in place (metrics, logs) is copied, or a run that goes on would go on writing in its archive.
 LINKED = (".safetensors", ".bin", ".npy", ".pt", ".pth", ".pkl")
+LOCKS = ".*.lock"  # of `trlx.utils.lock`
 _OF_ROOT = (MARKER, "timing.json")  # of `make demo`
 
 
@@ -27,7 +28,7 @@ def kept_files(run: RunFolder, checkpoints: bool) -> list[Path]:
         checkpoints: those that training can go on from, too.
     """
     found = {path for path in _named(run, checkpoints) if path.is_file() and not path.is_symlink()}
-    return sorted(path for path in found if not path.match(HALF_WRITTEN))
+    return sorted(path for path in found if not path.match(HALF_WRITTEN) and not path.match(LOCKS))
 
 
 def _named(run: RunFolder, checkpoints: bool) -> Iterator[Path]:
@@ -45,6 +46,11 @@ def _named(run: RunFolder, checkpoints: bool) -> Iterator[Path]:
         for folder in (policy, policy.with_name(f"{policy.name}_ema")):  # and the moving average of its weights
             yield from folder.rglob("*")
         yield policy.parent / STATE_FILE
+
+
+def stage_folders(run: RunFolder) -> tuple[Path, ...]:
+    """The folders that stages keep each other out of while they write."""
+    return *_trainer_stages(run), run.ckpts, run.rft_policy.parent.parent, run.metadata
 
 
 def _trainer_stages(run: RunFolder) -> tuple[Path, ...]:

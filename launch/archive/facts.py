@@ -21,6 +21,7 @@ from trlx.utils.metrics import read_metrics
 
 MEASURES = ("reward", "gold", "rougeL")
 FINISHED = "finished"
+CLASSIFIER = "classifier"  # shares its folder with the stage of the reward model
 
 
 def run_facts(run: RunFolder) -> dict[str, Any]:
@@ -68,6 +69,8 @@ def _stage(run: RunFolder, name: str, noted: dict[str, Any] | None) -> dict[str,
     folder = _stage_folders(run).get(name)
     own = None if folder is None else read_record(folder)
     metrics = [] if folder is None else read_metrics(folder)
+    if (name == CLASSIFIER) != ((own or {}).get("stage") == CLASSIFIER):
+        own, metrics = None, []  # the other stage that makes a reward model wrote this folder
     if noted is None and own is None and not metrics:
         return None
     facts: dict[str, Any] = {"state": None, **(noted or {})}
@@ -91,6 +94,7 @@ def _span(metrics: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _seed(options: Any, name: str | None) -> int | None:
+    """None for a stage that has no seed, or did not note it."""
     if name is None:
         return None
     for part in name.split("."):

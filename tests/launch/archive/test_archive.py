@@ -16,6 +16,7 @@ import pytest
 import launch.archive.writing as writing_module
 from launch.archive import main
 from launch.archive.command import ArchiveOptions, archive, archive_name
+from launch.archive.facts import _seed, run_facts
 from launch.archive.listing import headline_text, read_archives, table
 from launch.outputs import read_record
 from tasks.run_folder import RunFolder
@@ -100,7 +101,9 @@ def run(tmp_path: Path) -> Iterator[RunFolder]:
 
 
 def names(folder: Path) -> set[str]:
-    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    """Of the files; a lock's says nothing, and stays."""
+    found = [path for path in folder.rglob("*") if path.is_file() and not path.match(".*.lock")]
+    return {path.relative_to(folder).as_posix() for path in found}
 
 
 def archived(run: RunFolder, tmp_path: Path, **options: Any) -> Path:
@@ -158,6 +161,33 @@ def test_what_is_known_of_the_run(run: RunFolder, tmp_path: Path) -> None:
     assert headline_text(None) == "not evaluated"
 
 
+@pytest.mark.parametrize("recorded", [True, False], ids=["by train.sh", "by hand"])
+@pytest.mark.parametrize(("own", "other"), [("reward_model", "classifier"), ("classifier", "reward_model")])
+def test_of_two_stages_with_one_folder_that_is_named_which_wrote_it(
+    run: RunFolder, own: str, other: str, recorded: bool
+) -> None:
+    note = {"stage": own.replace("_", " "), "finished": True, "world_size": 2, "options": {"seed": 5}}
+    (run.reward_model / "run.json").write_text(json.dumps(note))
+    (run.reward_model / "metrics.jsonl").write_text('{"step": 1, "time": 100.0}\n{"step": 3, "time": 130.0}\n')
+    record = json.loads(run.record.read_text())
+    record["stages"] = {own: {"state": "finished", "seconds": 40.0}} if recorded else {}
+    run.record.write_text(json.dumps(record))
+    stages = run_facts(run)["stages"]
+    assert other not in stages
+    seconds = 40.0 if recorded else 30.0
+    assert (stages[own]["steps"], stages[own]["seconds"], stages[own]["seed"]) == (3, seconds, 5)
+
+
+def test_an_archive_holds_no_locks(run: RunFolder, tmp_path: Path) -> None:
+    lock_path(run.sft).touch()
+    assert not list((archived(run, tmp_path, checkpoints=True) / "ckpts").rglob(".*.lock"))
+
+
+def test_a_stage_without_a_seed() -> None:
+    assert _seed({"seed": 3}, None) is None
+    assert _seed({"train": {"seed": 3}}, "train.seed") == 3
+
+
 # ---------------------------------------------------------------- whole or absent, and nothing lost
 
 
@@ -185,7 +215,7 @@ def test_what_is_interrupted_leaves_nothing(
     with monkeypatch.context() as patch, pytest.raises((KeyboardInterrupt, OSError)) as raised:
         break_it(patch)
         archived(run, tmp_path)
-    assert names(tmp_path / "kept") <= {f".{NAME}.lock"}
+    assert not names(tmp_path / "kept")
     if isinstance(raised.value, OSError):
         assert "No space left on device: free some space there" in (disk_trouble(raised.value) or "")
     assert damage(archived(run, tmp_path)) is None
@@ -213,10 +243,13 @@ def test_no_room(run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_run_that_is_being_written_is_left_alone(run: RunFolder, tmp_path: Path) -> None:
-    with lock_path(run.root).open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(UserError, match="another run is writing here"):
-            archived(run, tmp_path)
+    """By train.sh, which keeps others out of the root, or by a stage that was started alone, out of its own folder."""
+    for folder in (run.root, run.sft, run.reward_model, run.ckpts, run.ckpts / "rft", run.metadata):
+        with lock_path(folder).open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            with pytest.raises(UserError, match=f"{folder}: another run is writing here"):
+                archived(run, tmp_path)
+    archived(run, tmp_path)
 
 
 # ---------------------------------------------------------------- what is refused
