@@ -39,6 +39,7 @@ from evaluation.results import Outcome, Results, summarise
 from evaluation.statistics import RESAMPLES
 from evaluation.summaries import Writer, of_baseline
 from evaluation.tables import print_tables
+from reward_model.labels import require_use_of_label
 from reward_model.model import check_reward_model
 from reward_model.scorer import RewardScorer
 from tasks.encoding import cut_prompts, require_responses
@@ -173,8 +174,10 @@ def evaluate(options: InferenceOptions) -> tuple[Results, list[str]]:
     require_writable(run.metadata, "--root")
     for path in models.values():
         require_vocabulary(load_config(path, "--models"), load_tokenizer(path, "--models"), path)
-    for path in filter(None, (reward_path, second_path)):
+    judges = [path for path in (reward_path, second_path) if path is not None]
+    for path in judges:
         check_reward_model(path, options.reward_label)
+    require_use_of_label(options.reward_label, judges)
     judged_by = {
         "reward_model": about(reward_path, run),
         "second_reward_model": about_second(second_path, reward_path, run),

@@ -18,6 +18,7 @@ from evaluation.side_by_side import Column, legend, print_columns
 from evaluation.statistics import mean_interval, proportion
 from evaluation.table import Table, counted, label, number
 from evaluation.trial import column_of, faults_of, print_prompt
+from tasks.form import TextForm
 from tasks.records import Post
 from trlx.generation.records import GeneratedText
 from trlx.utils.files import write_text
@@ -33,7 +34,7 @@ class Answers:
     Args:
         posts: the prompts. read: model → each prompt as it read it, which may be cut.
         responses: model → its answers. rewards: the same of their scores; empty without a reward model.
-        decoding: how tokens were chosen, in words.
+        decoding: how tokens were chosen, in words. form: of the task's texts.
     """
 
     posts: Sequence[Post]
@@ -41,11 +42,12 @@ class Answers:
     responses: Mapping[str, Sequence[GeneratedText]]
     rewards: Mapping[str, Sequence[float]]
     decoding: str
+    form: TextForm
 
     def columns(self, index: int) -> list[Column]:
         """Every model's answer to one prompt, then the reference where there is one."""
         columns = [
-            column_of(label(name), self.read[name][index], made[index], self.scores(name, index))
+            column_of(self.form, label(name), self.read[name][index], made[index], self.scores(name, index))
             for name, made in self.responses.items()
         ]
         reference = self.posts[index].summary
@@ -90,7 +92,8 @@ def _summed(answers: Answers, name: str) -> list[str]:
     if answers.rewards:
         known = [reward for reward in answers.rewards[name] if math.isfinite(reward)]
         cells.append(number(mean_interval(known) if known else None))
-    faultless = sum(not faults_of(*pair).names for pair in zip(answers.read[name], made, strict=True))
+    pairs = zip(answers.read[name], made, strict=True)
+    faultless = sum(not faults_of(answers.form, *pair).names for pair in pairs)
     return [
         *cells,
         number(mean_interval([one.tokens for one in made]), 1),

@@ -40,6 +40,7 @@ from evaluation.gao import Fit, Refusal
 from evaluation.judges import about, about_second, reward_model_path, second_reward_model_path
 from evaluation.progress import Progress
 from evaluation.sampled import Sampler, Samples, loaded_late, rewards, text_measures
+from reward_model.labels import require_use_of_label
 from reward_model.model import check_reward_model
 from reward_model.scorer import RewardScorer
 from tasks.encoding import cut_prompts, require_responses
@@ -133,7 +134,8 @@ def _judges(options: FrontierOptions, folder: RunFolder) -> dict[str, str]:
     if second is not None:
         judges["second_reward"] = second
     for path in judges.values():
-        check_reward_model(path)
+        check_reward_model(path, options.reward_label)
+    require_use_of_label(options.reward_label, judges.values())
     return judges
 
 
@@ -204,13 +206,14 @@ def _scores(
 ) -> dict[str, dict[str, NDArray[Any]]]:
     """Content of a policy → score → (P, samples a post)."""
     dtype, form = choose_dtype(options.reward_dtype, devices.reward), get_task(options.task).form
+    wanted = options.reward_label
     found = {content: text_measures(get_task(options.task), posts, samples) for content, samples in drawn.items()}
     for score, path in judges.items():
-        facts = [model_digest(path), str(dtype), options.max_length, options.reward_batch_size]
+        facts = [model_digest(path), wanted, str(dtype), options.max_length, options.reward_batch_size]
 
         def load(path: str = path) -> RewardScorer:
             size = options.reward_batch_size
-            return RewardScorer.load(path, devices.reward, dtype, options.max_length, size, form.cut)
+            return RewardScorer.load(path, devices.reward, dtype, options.max_length, size, form.cut, wanted)
 
         with loaded_late(load) as scorer:
             for content, samples in drawn.items():

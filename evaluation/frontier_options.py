@@ -33,6 +33,7 @@ class FrontierOptions:
         reward_model: the proxy, by which best-of-n chooses; null for root/ckpts/reward_model.
         second_reward_model: one that nothing was trained against; null for root/ckpts/second_reward_model where it is
             there, none for none.
+        reward_label: of a text classifier, the label whose log-odds are the reward; null for what its config.json says.
         task: how rows of data are read and whether there is a gold score; see `tasks/`.
         data: hub id, local folder (or folder/prefix), or JSONL, JSON, CSV or Parquet files (also .gz).
         columns: where the data call a column otherwise: our name → theirs, e.g. `--columns.summary tldr`.
@@ -60,6 +61,7 @@ class FrontierOptions:
     checkpoints: int | None = 8
     reward_model: str | None = None
     second_reward_model: str | None = None
+    reward_label: str | None = None
     task: str = "tldr"
     data: str = "CarperAI/openai_summarize_tldr"
     columns: dict[str, str] = field(default_factory=dict)

@@ -27,13 +27,14 @@ from evaluation.side_by_side import shortened
 from evaluation.statistics import Interval
 from evaluation.table import Table, counted, number
 from reward_model.accuracy import accuracies, agreement, write_scored_pairs
+from reward_model.labels import require_use_of_label
 from reward_model.model import check_reward_model
 from reward_model.scorer import RewardScorer
 from tasks.form import TextForm, response_text
 from tasks.reading.rows import OnBadRows
 from tasks.records import Pair
 from tasks.registry import get_task
-from tasks.run_folder import DEFAULT_ROOT, RunFolder
+from tasks.run_folder import DEFAULT_ROOT, RunFolder, fill_places
 from trlx.utils.cli import parse_config
 from trlx.utils.disk import require_writable
 from trlx.utils.errors import UserError
@@ -54,6 +55,7 @@ class ScoresOptions:
     Args:
         root: the run's root folder, in which the reward model lies and the CSV is written.
         reward_model: its folder or hub id; null for root/ckpts/reward_model.
+        reward_label: of a text classifier, the label whose log-odds are the reward; null for what its config.json says.
         task: how texts are written; see `tasks/`.
         data: pairs: hub id, local folder (or folder/prefix), or JSONL, JSON, CSV or Parquet files (also .gz).
         columns: where the data call a column otherwise: our name → theirs, e.g. `--columns.chosen better`.
@@ -74,6 +76,7 @@ class ScoresOptions:
 
     root: str = DEFAULT_ROOT
     reward_model: str | None = None
+    reward_label: str | None = None
     task: str = "tldr"
     data: str | None = None
     columns: dict[str, str] = field(default_factory=dict)
@@ -94,6 +97,7 @@ class ScoresOptions:
 def main(argv: Sequence[str] | None = None) -> None:
     """The command."""
     options = parse_config(ScoresOptions, ABOUT, argv)
+    options = fill_places(options, options.root)
     require_ranges(options, RANGES)
     logging.disable_progress_bar()
     console = open_console()
@@ -101,7 +105,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     out = run.pair_scores if options.out is None else Path(options.out)
     require_writable(out.parent, "--out or --root")
     path = reward_model_path(options.reward_model, run)
-    check_reward_model(path)
+    check_reward_model(path, options.reward_label)
+    require_use_of_label(options.reward_label, [path])
     pairs = read_pairs(options)
     form = get_task(options.task).form
     scorer = load_scorer(options, path, form)
@@ -144,7 +149,7 @@ def load_scorer(options: ScoresOptions, path: str, form: TextForm) -> RewardScor
     device = choose_devices(options.reward_device, None).reward
     dtype = choose_dtype(options.reward_dtype, device)
     length = options.max_length or usual_length(path)
-    return RewardScorer.load(path, device, dtype, length, options.batch_size, form.cut)
+    return RewardScorer.load(path, device, dtype, length, options.batch_size, form.cut, options.reward_label)
 
 
 def usual_length(path: str) -> int:

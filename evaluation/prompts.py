@@ -33,6 +33,7 @@ from evaluation.policies import release_memory
 from evaluation.table import label
 from evaluation.trial import Policy
 from evaluation.try_it import limits
+from reward_model.labels import require_use_of_label
 from reward_model.model import check_reward_model
 from reward_model.scorer import RewardScorer
 from tasks.encoding import cut_prompts
@@ -40,7 +41,7 @@ from tasks.form import TextForm
 from tasks.reading.rows import OnBadRows
 from tasks.records import Post
 from tasks.registry import get_task
-from tasks.run_folder import DEFAULT_ROOT, RunFolder
+from tasks.run_folder import DEFAULT_ROOT, RunFolder, fill_places
 from trlx.generation.records import GeneratedText
 from trlx.generation.sampling import generate_texts
 from trlx.utils.basics import set_seed
@@ -77,6 +78,7 @@ class PromptsOptions:
         split: the split of the data; null for all rows of a file.
         limit: the first so many rows of the data; null for all.
         reward_model: its folder or hub id; null for root/ckpts/reward_model where it is there, none for none.
+        reward_label: of a text classifier, the label whose log-odds are the reward; null for what its config.json says.
         sample: draw tokens instead of taking the most likely one.
         temperature: of the samples; the next two too.
         top_k: draw from the k most likely tokens; 0 for all.
@@ -105,6 +107,7 @@ class PromptsOptions:
     split: str | None = None
     limit: int | None = None
     reward_model: str | None = None
+    reward_label: str | None = None
     sample: bool = False
     temperature: float = 1.0
     top_k: int = 0
@@ -124,6 +127,7 @@ class PromptsOptions:
 def main(argv: Sequence[str] | None = None) -> None:
     """The command."""
     options = parse(argv)
+    options = fill_places(options, options.root)
     logging.disable_progress_bar()
     console = open_console()
     run = RunFolder.of(options.root)
@@ -203,21 +207,23 @@ def answer(options: PromptsOptions, run: RunFolder, posts: Sequence[Post], form:
     judge = reward_model_where_there(options.reward_model, run)
     lengths = limits(options, run)
     if judge is not None:  # what will not do is said before models write for minutes
-        check_reward_model(judge)
+        check_reward_model(judge, options.reward_label)
         require_positions(load_config(judge, "--reward_model"), sum(lengths), "--max_prompt_tokens + --max_new_tokens")
+    require_use_of_label(options.reward_label, [] if judge is None else [judge])
     devices = choose_devices(options.reward_device, options.policy_device)
     against = "no reward model" if judge is None else "the reward model"
     console.print(Text(f"{', '.join(map(label, paths))} and {against}; {devices}"))
     if options.data is not None:  # as the evaluation has them: too long ones cut, by the first model's tokens
         tokenizer = load_tokenizer(next(iter(paths.values())), "--models")
-        posts = cut_prompts(posts, form, tokenizer, lengths[0], bad_rows=options.bad_rows)
+        longest_prompt, longest = lengths
+        posts = cut_prompts(posts, form, tokenizer, longest_prompt, response_tokens=longest, bad_rows=options.bad_rows)
         if not posts:
             raise UserError(f"{options.data}: no prompt is left: raise --max_prompt_tokens, or give other data")
     responses, read = {}, {}
     for name, path in paths.items():
         read[name], responses[name] = write(options, name, path, posts, form, devices, lengths)
     rewards = {} if judge is None else score(options, judge, form, devices, lengths, read, responses)
-    return Answers(posts, read, responses, rewards, decoding_text(options, lengths[1]))
+    return Answers(posts, read, responses, rewards, decoding_text(options, lengths[1]), form)
 
 
 def write(
@@ -271,7 +277,8 @@ def score(
 ) -> dict[str, list[float]]:
     """The reward of every model's answers."""
     dtype: torch.dtype = choose_dtype(options.reward_dtype, devices.reward)
-    scorer = RewardScorer.load(judge, devices.reward, dtype, sum(lengths), options.batch_size, form.cut)
+    longest, wanted = sum(lengths), options.reward_label
+    scorer = RewardScorer.load(judge, devices.reward, dtype, longest, options.batch_size, form.cut, wanted)
     return {
         name: scorer.score(read[name], [one.text for one in made], [one.ended for one in made])
         for name, made in responses.items()

@@ -62,23 +62,25 @@ class Written:
     response: GeneratedText
     seconds: float
 
-    def column(self, scores: dict[str, float | None]) -> Column:
-        """As it is shown."""
-        column = column_of(self.title, self.prompt, self.response, scores)
+    def column(self, form: TextForm, scores: dict[str, float | None]) -> Column:
+        """As it is shown; `form` is of the task's texts."""
+        column = column_of(form, self.title, self.prompt, self.response, scores)
         return replace(column, facts={**column.facts, "seconds": f"{self.seconds:.2f}"})
 
 
-def column_of(title: str, prompt: str, response: GeneratedText, scores: Mapping[str, float | None]) -> Column:
+def column_of(
+    form: TextForm, title: str, prompt: str, response: GeneratedText, scores: Mapping[str, float | None]
+) -> Column:
     """A response as it is shown, with its scores, length and faults."""
     text = response.text.strip()
     tokens = str(response.tokens) + ("" if response.ended else ", cut")
-    found = " ".join(faults_of(prompt, response).names) or "–"
+    found = " ".join(faults_of(form, prompt, response).names) or "–"
     return Column(title, text, {**scores_shown(scores), "tokens": tokens, "faults": found})
 
 
-def faults_of(prompt: str, response: GeneratedText) -> Faults:
-    """What is wrong with a response to a prompt."""
-    return faults(response.text.strip(), response.ended, split_prompt(prompt)[1], title_of(prompt))
+def faults_of(form: TextForm, prompt: str, response: GeneratedText) -> Faults:
+    """What is wrong with a response to a prompt, as the evaluation finds it."""
+    return faults(response.text.strip(), response.ended, form.split_prompt(prompt).body, title_of(prompt))
 
 
 def print_prompt(console: Console, heading: str, prompt: str) -> str:
@@ -147,7 +149,8 @@ class Bench:
         scores = {name: self._scores(name, written) for name in self.scorers}
         remarks.append(f"Scored in {time.perf_counter() - began:.2f} seconds.")
         columns = [
-            one.column({name: values[index] for name, values in scores.items()}) for index, one in enumerate(written)
+            one.column(self.form, {name: values[index] for name, values in scores.items()})
+            for index, one in enumerate(written)
         ]
         return Trial(read, columns, remarks)
 

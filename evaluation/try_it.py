@@ -25,6 +25,7 @@ from evaluation.pasted import at_terminal, prompts_from
 from evaluation.run_results import REMEDY, read_results
 from evaluation.table import label
 from evaluation.trial import Bench, Policy
+from reward_model.labels import require_use_of_label
 from reward_model.model import check_reward_model
 from reward_model.scorer import RewardScorer
 from tasks.registry import get_task
@@ -55,6 +56,7 @@ class TryOptions:
             name=path.
         reward_model: its folder; null for root/ckpts/reward_model.
         second_reward_model: another judge; null for root/ckpts/second_reward_model where it is there, none for none.
+        reward_label: of a text classifier, the label whose log-odds are the reward; null for what its config.json says.
         max_prompt_tokens: posts are cut to it; null for what results.json says the evaluation used, else 500.
         max_new_tokens: longest summary; null likewise, else 50.
         batch_size: samples drawn at once.
@@ -72,6 +74,7 @@ class TryOptions:
     models: str = "sft,ppo"
     reward_model: str | None = None
     second_reward_model: str | None = None
+    reward_label: str | None = None
     max_prompt_tokens: int | None = None
     max_new_tokens: int | None = None
     batch_size: int = 16
@@ -111,8 +114,11 @@ def load(options: TryOptions, console: Console) -> Bench:
         "reward": reward_model_path(options.reward_model, run),
         "second_reward": second_reward_model_path(options.second_reward_model, run),
     }
-    for path in filter(None, judges.values()):
-        check_reward_model(path)
+    there = {name: path for name, path in judges.items() if path is not None}
+    wanted = options.reward_label
+    for path in there.values():
+        check_reward_model(path, wanted)
+    require_use_of_label(wanted, there.values())
     max_prompt_tokens, max_new_tokens = limits(options, run)
     longest = max_prompt_tokens + max_new_tokens
     devices = choose_devices(options.reward_device, options.policy_device)
@@ -124,9 +130,8 @@ def load(options: TryOptions, console: Console) -> Bench:
     policies = [Policy.load(name, path, dtype, devices.policy, longest) for name, path in paths.items()]
     form = get_task(options.task).form
     scorers = {
-        name: RewardScorer.load(path, devices.reward, reward_dtype, longest, options.batch_size, form.cut)
-        for name, path in judges.items()
-        if path is not None
+        name: RewardScorer.load(path, devices.reward, reward_dtype, longest, options.batch_size, form.cut, wanted)
+        for name, path in there.items()
     }
     return Bench(
         form, policies, scorers, max_prompt_tokens, max_new_tokens, options.n, options.batch_size, options.seed

@@ -12,7 +12,7 @@ import torch
 
 from evaluation.devices import choose_dtype, existing_device
 from evaluation.policies import require_model
-from reward_model.labels import is_classifier
+from reward_model.labels import require_use_of_label
 from reward_model.model import check_reward_model
 from reward_model.reward import ReferenceReward, make_reward
 from reward_model.reward_options import RewardOptions, reward_folders, same_model
@@ -27,7 +27,7 @@ GATE = "`python -m reward_model.gate --reward_model {}` with the same --root giv
 def require_reward_models(options: RewardOptions, root: str) -> list[str]:
     """The folders or hub ids of the reward models, in order.
 
-    Raises: UserError for one that is missing, damaged or no reward model.
+    Raises: UserError for one that is missing, damaged or no reward model, or a label that none has a use for.
     """
     own = str(RunFolder.of(root).reward_model)
     folders = reward_folders(options, own)
@@ -35,10 +35,7 @@ def require_reward_models(options: RewardOptions, root: str) -> list[str]:
     for folder in folders:
         require_model("reward", folder, made if same_model(folder, own) else "--reward_model names it: check the path")
         check_reward_model(folder, options.reward_label)
-    if options.reward_label is not None and not any(map(is_classifier, folders)):
-        raise UserError(
-            f"--reward_label {options.reward_label}: no text classifier is among the reward models: leave it out"
-        )
+    require_use_of_label(options.reward_label, folders)
     return folders
 
 

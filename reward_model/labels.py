@@ -11,6 +11,7 @@ its end; before a response it is the prompt that gives way. Left out: labels tha
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -26,6 +27,18 @@ LABEL_FIELD = "reward_label"
 def is_classifier(path: str | os.PathLike[str]) -> bool:
     """Whether the model in a folder or hub id has several labels. Raises: UserError when its config cannot be read."""
     return (load_config(path, "--reward_model").num_labels or 1) > 1
+
+
+def require_use_of_label(label: str | None, folders: Iterable[str]) -> None:
+    """Refuse a label that no reward model has a use for.
+
+    Args:
+        label: as given; None for none. folders: of the reward models, or their hub ids.
+
+    Raises: UserError when a label was given and none of them is a classifier.
+    """
+    if label is not None and not any(map(is_classifier, folders)):
+        raise UserError(f"--reward_label {label}: no text classifier is among the reward models: leave it out")
 
 
 def label_index(config: Any, label: str | None, path: str | os.PathLike[str]) -> int | None:

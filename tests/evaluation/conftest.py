@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,21 @@ def make_reward_model(root: Path) -> None:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     (folder / "results.json").write_text(json.dumps({"test": {"pairs": 8, "accuracy": 0.875}}))
+
+
+@pytest.fixture
+def classified_root(run_root: Path, tmp_path: Path) -> Path:
+    """The same with a classifier of POSITIVE and NEGATIVE as reward model, whose config.json names neither."""
+    root = tmp_path / "classified"
+    for part in ("ckpts", "data"):
+        shutil.copytree(run_root / part, root / part)
+    folder = root / "ckpts" / "reward_model"
+    names = {0: "NEGATIVE", 1: "POSITIVE"}
+    torch.manual_seed(5)
+    ids = {name: index for index, name in names.items()}
+    config = GPTNeoConfig.from_pretrained(folder, id2label=names, label2id=ids, reward_offset=0.0)
+    GPTNeoForSequenceClassification(config).save_pretrained(folder)
+    return root
 
 
 @pytest.fixture(scope="session")

@@ -205,6 +205,7 @@ def test_what_is_not_there_is_said(run_root: Path, tmp_path: Path, capsys: pytes
 @pytest.mark.parametrize(
     ("options", "words"),
     [
+        (("--reward_label", "POSITIVE"), "no text classifier is among the reward models: leave it out"),
         (("--sft", "nowhere/at/all"), "no SFT model in nowhere/at/all"),
         (("--models", "ppo=x"), "'ppo' is the name of another policy"),
         (("--models", "mine"), "'mine' is not name=path"),
@@ -217,6 +218,14 @@ def test_what_is_not_there_is_said(run_root: Path, tmp_path: Path, capsys: pytes
 def test_bad_input_is_one_line(whole_root: Path, options: tuple[str, ...], words: str) -> None:
     with pytest.raises(UserError, match=words):
         frontier.main(["--root", str(whole_root), *SMALL, *SHORT, *options])
+
+
+def test_scores_by_one_label_are_not_kept_for_another(classified_root: Path) -> None:
+    def reward(label: str) -> float:
+        small = ("--limit", "3", "--samples", "2", "--reward_label", label)
+        return point(run(classified_root, *small), "sft")["reward"]["mean"]
+
+    assert reward("POSITIVE") == pytest.approx(-reward("NEGATIVE"), abs=1e-5)
 
 
 def test_checkpoints_are_found_in_order_and_thinned(whole_root: Path) -> None:

@@ -182,6 +182,7 @@ def test_missing_reward_model_and_sft_name_their_stages(run_root: Path, tmp_path
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (("--reward_label", "POSITIVE"), "no text classifier is among the reward models: leave it out"),
         (("--models", "sft,other"), "'other' needs a path"),
         (("--models", "sft,sft"), "named twice"),
         (("--models", "x=/no/such/folder"), "check the path"),

@@ -112,3 +112,18 @@ def test_lengths_and_a_missing_model(run_root: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no reward model in .*train_reward_model_gptneo\.py"):
         main(["--root", str(tmp_path), *pair])
     assert not (tmp_path / "metadata").exists()
+
+
+def test_the_label_of_a_classifier(classified_root: Path, run_root: Path) -> None:
+    pair = ("--prompt", "the cat", "--good", "my boss left", "--bad", "Rome", "--show", "0")
+
+    def score(label: str) -> float:
+        main(["--root", str(classified_root), *pair, "--reward_label", label, "--out", "{root}/scores.csv"])
+        with (classified_root / "scores.csv").open(encoding="utf-8", newline="") as file:
+            return float(next(csv.DictReader(file))["score_chosen"])
+
+    assert score("POSITIVE") == pytest.approx(-score("NEGATIVE"), abs=1e-5)
+    with pytest.raises(UserError, match="say with --reward_label"):
+        main(["--root", str(classified_root), *pair])
+    with pytest.raises(UserError, match="no text classifier is among the reward models: leave it out"):
+        main(["--root", str(run_root), *pair, "--reward_label", "POSITIVE"])

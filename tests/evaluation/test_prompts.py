@@ -16,8 +16,11 @@ from evaluation.contestants import with_pretrained
 from evaluation.pasted import asked, written_by
 from evaluation.policies import load_policy
 from evaluation.prompts import PromptsOptions, decoding_text, main, parse, read_prompts
+from evaluation.trial import column_of, faults_of
 from reward_model.scorer import RewardScorer
+from tasks.encoding import cut_prompts
 from tasks.form import TextForm
+from tasks.instruct import format_instruction
 from tasks.records import Post
 from tasks.registry import get_task
 from tasks.run_folder import RunFolder
@@ -188,7 +191,55 @@ def test_the_reward_model_must_take_as_many_tokens(root: Path) -> None:
         main(["--root", str(root), "--prompt", "x", *SMALL, "--reward_model", str(root / "absent")])
 
 
+def test_references_are_cut_as_in_the_evaluation(root: Path, tmp_path: Path) -> None:
+    task, longest = get_task("sentiment"), 4
+    data = tmp_path / "reviews.jsonl"
+    data.write_text(json.dumps({"text": "the cat left my keys and sold the car " * 8, "label": 1}), encoding="utf-8")
+    given = ("--root", str(root), "--task", "sentiment", "--models", "sft", "--reward_model", "none", "--show", "0")
+    main([*given, "--data", str(data), "--max_prompt_tokens", "60", "--max_new_tokens", str(longest)])
+    (row,) = table(root / "metadata" / "prompts.csv")
+    tokenizer = load_tokenizer(root / "ckpts" / "sft")
+    (post,) = cut_prompts(task.load_posts(str(data), None), task.form, tokenizer, 60, response_tokens=longest)
+    assert row["reference"] == post.summary and row["prompt"] == post.prompt
+    assert 1 <= len(tokenizer(f" {row['reference']}")["input_ids"]) < longest  # EOS is one
+
+
+def test_the_label_of_a_classifier(classified_root: Path, run_root: Path) -> None:
+    given = ("--models", "sft", *SMALL, "--prompt", "the cat left", "--show", "0")
+
+    def reward(label: str) -> float:
+        main(["--root", str(classified_root), *given, "--reward_label", label])
+        return float(table(classified_root / "metadata" / "prompts.csv")[0]["sft_reward"])
+
+    assert reward("POSITIVE") == pytest.approx(-reward("NEGATIVE"), abs=1e-5)
+    with pytest.raises(UserError, match="say with --reward_label"):
+        main(["--root", str(classified_root), *given])
+    for model in ("none", str(run_root / "ckpts" / "reward_model")):
+        with pytest.raises(UserError, match="no text classifier is among the reward models: leave it out"):
+            main(["--root", str(classified_root), *given, "--reward_label", "POSITIVE", "--reward_model", model])
+
+
+def test_paths_may_name_the_root(root: Path) -> None:
+    (root / "p.txt").write_text("the cat left", encoding="utf-8")
+    main(
+        ["--root", str(root), "--models", "mine={root}/base", *SMALL, "--file", "{root}/p.txt", "--out", "{root}/x.md"]
+    )
+    assert (root / "x.md").is_file()
+
+
 # ---------------------------------------------------------------- what is written
+
+
+def test_what_copies_its_prompt_is_found_in_every_task() -> None:
+    """The text after an instruction's heading is what a response may copy, as the evaluation has it."""
+    said = "the cat left my keys and sold the car"
+    cases = {"tldr": f"TITLE: Dog\nPOST: {said} then\nTL;DR:", "instruct": format_instruction(f"{said} then")}
+    for task, prompt in cases.items():
+        form = get_task(task).form
+        assert faults_of(form, prompt, made(f" {said}")).names == ("copied_lead",)
+        assert column_of(form, "x", prompt, made(f" {said}"), {}).facts["faults"] == "copied_lead"
+        answers = Answers([Post("1", prompt, "")], {"a": [prompt]}, {"a": [made(f" {said}")]}, {}, "greedy", form)
+        assert summary_table(answers).rows[0][-1].startswith("0.00")
 
 
 def made(text: str, ended: bool = True, tokens: int = 3) -> GeneratedText:
@@ -203,6 +254,7 @@ def test_means_and_hostile_texts(tmp_path: Path) -> None:
         {"a": [made(" =1+1"), made("", ended=False, tokens=5)]},
         {"a": [1.0, float("nan")]},
         "greedy",
+        TLDR,
     )
     (row,) = summary_table(answers).rows
     # One reward alone is known; tokens 3 and 5; one of two ended; the other is empty and without an end.

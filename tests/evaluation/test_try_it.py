@@ -151,6 +151,20 @@ def test_a_long_post_is_cut_as_in_the_evaluation(bench: Bench) -> None:
     assert f"{tokens} of its" in trial.remarks[0] and "(at most 60)" in trial.remarks[0]
 
 
+def test_the_label_of_a_classifier(classified_root: Path, run_root: Path) -> None:
+    def reward(root: Path, label: str | None) -> float:
+        options = TryOptions(
+            root=str(root), models="sft", n=0, max_prompt_tokens=60, max_new_tokens=8, reward_label=label
+        )
+        return float(load(options, open_console()).attempt(PROMPT).columns[0].facts["reward"])
+
+    assert reward(classified_root, "POSITIVE") == -reward(classified_root, "NEGATIVE")
+    with pytest.raises(UserError, match="say with --reward_label"):
+        reward(classified_root, None)
+    with pytest.raises(UserError, match="no text classifier is among the reward models: leave it out"):
+        reward(run_root, "POSITIVE")
+
+
 def test_a_heading_that_leaves_no_room(bench: Bench) -> None:
     with pytest.raises(UserError, match="a prompt needs more than 60 tokens"):
         bench.attempt(f"TITLE: {'cat ' * 80}\nPOST: x\nTL;DR:")

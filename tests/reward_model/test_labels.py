@@ -24,7 +24,7 @@ from transformers import (
 )
 
 from launch.doctor.examine import preflight
-from reward_model.labels import LABEL_FIELD, label_index, log_odds
+from reward_model.labels import LABEL_FIELD, label_index, log_odds, require_use_of_label
 from reward_model.model import check_reward_model, new_reward_tokenizer
 from reward_model.scorer import RewardScorer
 from trlx.utils.errors import UserError
@@ -64,6 +64,17 @@ def test_the_label_is_the_one_given_else_the_one_that_the_config_says() -> None:
     ):
         label_index(config, "positive", "x")
     assert label_index(GPT2Config(num_labels=1), "POSITIVE", "x") is None
+
+
+def test_a_label_needs_a_classifier(tmp_path: Path) -> None:
+    plain, several = str(tmp_path / "plain"), str(tmp_path / "several")
+    GPT2Config(num_labels=1).save_pretrained(plain)
+    GPT2Config(id2label=NAMES).save_pretrained(several)
+    require_use_of_label(None, [plain])
+    require_use_of_label("POSITIVE", [plain, several])
+    for folders in ([plain], []):
+        with pytest.raises(UserError, match=r"^--reward_label POSITIVE: no text classifier .*: leave it out"):
+            require_use_of_label("POSITIVE", folders)
 
 
 def encoder(folder: Path) -> Path:
