@@ -5,7 +5,7 @@
     {"prompt": "..."}                                                  what PPO samples from
 
 A prompt is written with headings (`### Instruction:`, `### Context:`, `### Response:`). A dialogue whose last line is
-`Assistant:` stays as it is. Left out: system messages, and several answers to one instruction.
+`Assistant:` stays as it is. Line ends are `\n`. Left out: system messages, and several answers to one instruction.
 """
 
 from __future__ import annotations
@@ -33,18 +33,28 @@ _SPEAKER = re.compile(r"\s*(?:Human|User):[ ]?")
 
 def format_instruction(instruction: str, context: str = "") -> str:
     """The prompt of an instruction, with or without what it is about."""
-    about = f"{CONTEXT}\n{context.strip()}\n\n" if context.strip() else ""
-    return f"{INSTRUCTION}\n{instruction.strip()}\n\n{about}{RESPONSE}"
+    instruction, context = _unix(instruction).strip(), _unix(context).strip()
+    about = f"{CONTEXT}\n{context}\n\n" if context else ""
+    return f"{INSTRUCTION}\n{instruction}\n\n{about}{RESPONSE}"
 
 
 def clean_prompt(text: str) -> str:
     """A prompt or dialogue right-stripped; a bare instruction with its headings."""
-    text = text.replace(END_OF_TEXT, "").rstrip()
-    return text if text.endswith(TURN) or _has_headings(text) else format_instruction(text)
+    text = _bare(text)
+    return text if _is_written(text) else format_instruction(text)
 
 
-def _has_headings(text: str) -> bool:
-    return f"{INSTRUCTION}\n" in text and text.endswith(f"\n{RESPONSE}")
+def _bare(text: str) -> str:
+    return _unix(text.replace(END_OF_TEXT, "")).rstrip()
+
+
+def _unix(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _is_written(text: str) -> bool:
+    """Whether it is a dialogue, or has its headings."""
+    return text.endswith(TURN) or (f"{INSTRUCTION}\n" in text and text.endswith(f"\n{RESPONSE}"))
 
 
 def clean_response(text: str) -> str:
@@ -78,7 +88,8 @@ def _split_dialogue(prompt: str) -> Parts:
 def row(raw: RawRow, kind: Kind) -> RawRow:
     """A row under the names that `tasks.reading` knows: prompt with completion, or with chosen and rejected.
 
-    Raises: BadRow for one without an instruction, or with an instruction and a prompt that differ.
+    Raises: BadRow for one without an instruction, with an instruction and a prompt that differ, or with a context
+    besides a written prompt that does not have it.
     """
     values = dict(raw.values)
     if "output" in values and not values.keys() & _ANSWERS:
@@ -86,8 +97,7 @@ def row(raw: RawRow, kind: Kind) -> RawRow:
         raise BadRow(raw.where, "'input' and 'output', as Alpaca calls context and response", remedy)
     instruction = instruction_of(raw)
     if instruction is not None:
-        context = text_or_none(raw, "context") or ""
-        values["prompt"] = format_instruction(instruction, context) if context.strip() else clean_prompt(instruction)
+        values["prompt"] = _with_context(raw, instruction)
         values = {name: value for name, value in values.items() if name not in ("instruction", "context")}
     if kind == "posts" and "prompt" in values and not values.keys() & {"completion", "label"}:
         values["completion"] = _reference(raw)
@@ -96,6 +106,16 @@ def row(raw: RawRow, kind: Kind) -> RawRow:
         remedy = "rename them, or say which is which, as in --columns.instruction COLUMN"
         raise BadRow(raw.where, f"{kind} need the columns {NEEDED[kind]}", remedy, f"found {listed(raw.values)}")
     return dataclasses.replace(raw, values=values)
+
+
+def _with_context(raw: RawRow, instruction: str) -> str:
+    text, context = _bare(instruction), _unix(text_or_none(raw, "context") or "").strip()
+    if not _is_written(text):
+        return format_instruction(text, context)
+    if context not in text:
+        remedy = f"write it into the prompt, or leave it empty, {SKIP}"
+        raise BadRow(raw.where, "'context' besides a prompt that has its headings or is a dialogue", remedy)
+    return text
 
 
 def instruction_of(raw: RawRow) -> str | None:

@@ -93,6 +93,25 @@ def test_a_written_prompt_is_not_written_again(tmp_path: Path) -> None:
     assert post_of(tmp_path, {"prompt": ASKED, "label": "x"}).summary == "x"
 
 
+@pytest.mark.parametrize("key", ["instruction", "prompt"])
+@pytest.mark.parametrize("written", [ASKED, DIALOGUE])
+def test_a_context_besides_a_written_prompt(tmp_path: Path, key: str, written: str) -> None:
+    values = {key: written, "context": "It is grey.\r\nIt is old.", "response": "x"}
+    assert refused(tmp_path, GOOD, values).startswith(
+        "x.jsonl, line 2: 'context' besides a prompt that has its headings or is a dialogue: write it into the prompt, "
+    )
+    has_it = format_instruction(QUESTION, "It is grey.\nIt is old.")
+    assert post_of(tmp_path, {**values, key: has_it}).prompt == has_it
+
+
+@pytest.mark.parametrize("end", ["\r\n", "\r"])
+def test_windows_line_ends(tmp_path: Path, end: str) -> None:
+    for written in (ASKED, DIALOGUE):
+        assert post_of(tmp_path, {"prompt": written.replace("\n", end) + end, "response": "x"}).prompt == written
+    post = post_of(tmp_path, {"instruction": f"Add{end}it.", "context": f"2{end}3{end}", "response": "5"})
+    assert post.prompt == format_instruction("Add\nit.", "2\n3")
+
+
 def test_other_names_of_columns(tmp_path: Path) -> None:
     data = jsonl(tmp_path, {"question": QUESTION, "passage": "About cats.", "answer": "To rest."})
     columns = {"instruction": "question", "context": "passage", "response": "answer"}
@@ -171,7 +190,9 @@ def test_pairs_that_teach_nothing_are_dropped(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- whatever the text
 
 PIECES = st.lists(
-    st.sampled_from(["### Instruction:", "### Context:", "### Response:", "\n", "\n\n", "Assistant:", "cat", " ", "é"]),
+    st.sampled_from(
+        ["### Instruction:", "### Context:", "### Response:", "\n", "\n\n", "Assistant:", "cat", " ", "\r\n", "\r", "é"]
+    ),
     max_size=8,
 ).map("".join)
 
@@ -186,11 +207,16 @@ def test_cleaning_twice_changes_nothing_and_parts_lose_nothing(text: str, contex
 
 @given(text=PIECES.filter(str.strip), context=PIECES)
 def test_both_keys_make_the_same_prompt(text: str, context: str) -> None:
-    made = [
-        row(RawRow({key: text, "context": context, "chosen": "a", "rejected": "b"}, "here"), "pairs").values
-        for key in ("instruction", "prompt")
-    ]
-    assert made[0] == made[1] and set(made[0]) == {"prompt", "chosen", "rejected"}
+    made = []
+    for key in ("instruction", "prompt"):
+        try:
+            made.append(row(RawRow({key: text, "context": context, "chosen": "a", "rejected": "b"}, "here"), "pairs"))
+        except BadRow as error:
+            made.append(str(error))
+    assert made[0] == made[1]
+    if isinstance(made[0], RawRow):
+        assert set(made[0].values) == {"prompt", "chosen", "rejected"}
+        assert clean_prompt(made[0].values["prompt"]) == made[0].values["prompt"]
 
 
 def test_a_row_is_not_changed() -> None:
