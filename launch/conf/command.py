@@ -21,10 +21,11 @@ from rich.console import Console
 
 from launch.conf.course import print_course
 from launch.conf.literals import read_conf
+from launch.conf.rows import phases
 from launch.conf.translation import Kind, Translation, translate
 from launch.pipeline.options import value_of
 from launch.ray_jobs.command import run_job
-from launch.ray_jobs.options import SCRIPTS, RayOptions
+from launch.ray_jobs.options import SCRIPTS, RayOptions, check_options
 from tasks.run_folder import DEFAULT_ROOT, REPO, RunFolder, fill_places
 from trlx.utils.cli import parse_config
 
@@ -64,14 +65,16 @@ def main(kind: Kind, argv: Sequence[str] | None = None) -> None:
     """
     ours, theirs = apart(sys.argv[1:] if argv is None else argv)
     options = parse_config(ConfOptions, f"A .conf file ({kind}) as a Ray job; see docs/recipes/.", ours)
-    translation = translate(kind, read_conf(options.config_path), options.num_workers)
-    stage = [*base_options(translation), *translation.command_line(), *theirs]
+    translation = translate(kind, read_conf(options.config_path))
+    job = job_options(options, translation)
+    check_options(job)
+    stage = stage_options(translation, job.num_workers, theirs)
     if options.print:
         importlib.import_module(SCRIPTS[translation.stage].module).main([*stage, "--print_config"])
         return
     for note in translation.notes:
         print(f"[conf] {note}", flush=True)
-    run_job(fill_places(job_options(options, translation), DEFAULT_ROOT), stage)
+    run_job(fill_places(job, DEFAULT_ROOT), stage)
     if kind == "ppo":
         print_course(logs_of(stage), Console())
 
@@ -98,6 +101,20 @@ def apart(argv: Sequence[str]) -> tuple[list[str], list[str]]:
 def base_options(translation: Translation) -> list[str]:
     """The options of `configs/instruct`, which the file's come on top of."""
     return ["--config", str(REPO / "configs" / "instruct" / f"{translation.stage}.yaml")]
+
+
+def stage_options(translation: Translation, num_workers: int, theirs: Sequence[str]) -> list[str]:
+    """All options of the stage. Of PPO's passes over the prompts those count that the options in the end name.
+
+    Raises: UserError for prompts that cannot be read.
+    """
+    said = [*base_options(translation), *translation.command_line()]
+    if translation.passes is None or value_of("train.epochs", theirs) is not None:
+        return [*said, *theirs]
+    options = parse_config(importlib.import_module(SCRIPTS["ppo"].module).PPOOptions, "", [*said, *theirs])
+    options = fill_places(options, options.root)
+    epochs = phases(translation.passes, options, options.method, num_workers)
+    return [*said, f"--train.epochs={epochs}", *theirs]
 
 
 def job_options(options: ConfOptions, translation: Translation) -> RayOptions:

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from launch.conf.keys import Dataset, PPOTraining
-from tasks.chosen import Chosen
-from tasks.instruct import TASK
+from tasks.chosen import RowOptions, train_and_valid
 from tasks.reading.files import format_of
 from tasks.reading.rows import Skipped
+from trlx.data.method_configs import PPOConfig
 from trlx.utils.errors import BadKey
+from trlx.utils.ranges import AT_LEAST_1, require_ranges
 
 Options = dict[str, Any]
 
@@ -39,25 +40,29 @@ def data_options(data: Dataset) -> Options:
     return options if data.validation_file is None else options | {"valid_data": data.validation_file}
 
 
-def phases(training: PPOTraining, data: Dataset, num_workers: int | None) -> int | None:
-    """How often responses are collected: as said, or as often as the passes over the prompts take.
+def iterations(training: PPOTraining) -> int | None:
+    """How often responses are collected, where that is said; see `phases` for passes over the prompts.
 
-    Args:
-        num_workers: how many there will be, where that is not as the file says.
-
-    Raises: BadKey, and UserError for prompts that cannot be read.
+    Raises: BadKey for both at once, and for passes without what they are counted in.
     """
     if training.training_iteration is not None and training.epochs is not None:
         raise BadKey(
             "Training.epochs", "'Training.epochs' and 'Training.training_iteration' exclude each other: remove one"
         )
-    if training.epochs is None:
-        return training.training_iteration
-    if training.experience_batch_size is None:
+    if training.epochs is not None and training.experience_batch_size is None:
         raise BadKey("Training.epochs", "'Training.epochs' are counted in 'Training.experience_batch_size': give both")
-    chosen = Chosen(TASK.name, data.train_file, "train", bad_rows="skip")
-    if data.validation_split_percentage is not None:
-        chosen, _ = chosen.divided(data.validation_split_percentage, None, None)
-    prompts = sum(1 for _ in chosen.posts(Skipped()))
-    at_once = training.experience_batch_size * (num_workers or training.num_training_workers or 1)
-    return math.ceil(training.epochs * prompts / at_once)
+    return training.training_iteration
+
+
+def phases(passes: float, options: RowOptions, method: PPOConfig, num_workers: int) -> int:
+    """How often responses are collected to pass so often over the prompts that PPO trains on.
+
+    Args:
+        options, method: of the stage, with all that stands behind the file.
+
+    Raises: UserError for prompts that cannot be read, and for options that nothing can be counted with.
+    """
+    require_ranges(method, dict.fromkeys(("num_rollouts", "chunk_size"), AT_LEAST_1), "method.")
+    at_once = math.ceil(method.num_rollouts / method.chunk_size) * method.chunk_size * num_workers  # whole chunks
+    chosen, _ = train_and_valid(options, None)
+    return math.ceil(passes * sum(1 for _ in chosen.posts(Skipped())) / at_once)

@@ -6,18 +6,19 @@ What a file does not say is in `configs/instruct/`, on top of which its options 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
 from transformers import SchedulerType
 
 from launch.conf.keys import Loading, ModelConf, ModelGeneral, PPOConf, PPOGeneral, PPOTraining
-from launch.conf.rows import data_options, phases
+from launch.conf.rows import data_options, iterations
 from launch.conf.workers import Options, job_options, require_positive, said
 from launch.ray_jobs.options import StageName
 from trlx.utils.errors import BadKey, UserError, nearest
 from trlx.utils.optimizers import get_optimizer_class
+from trlx.utils.ranges import NOT_NEGATIVE, require_ranges
 from trlx.utils.settings_file import SettingsFile
 from trlx.utils.strict import build, show
 
@@ -35,12 +36,14 @@ class Translation:
         stage: that it starts. options: of the stage, dotted name → value.
         job: of the Ray job, name of `RayOptions` → value.
         notes: a line on each key that was read and needs nothing.
+        passes: over PPO's prompts, which are counted when all options are known; None where train.epochs is said.
     """
 
     stage: StageName
     options: Options
     job: Options
     notes: list[str] = field(default_factory=list)
+    passes: float | None = None
 
     def command_line(self) -> list[str]:
         """The stage's options as it is given them."""
@@ -51,11 +54,8 @@ def _spelt(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def translate(kind: Kind, file: SettingsFile, num_workers: int | None = None) -> Translation:
+def translate(kind: Kind, file: SettingsFile) -> Translation:
     """Options for what a file says.
-
-    Args:
-        num_workers: how many there will be, where that is not as the file says.
 
     Raises: UserError naming the file, the line and the key that cannot be meant here, and what to write instead.
     """
@@ -63,7 +63,7 @@ def translate(kind: Kind, file: SettingsFile, num_workers: int | None = None) ->
         for name in SECTIONS:
             if not isinstance(file.values.get(name), dict):
                 raise BadKey(name, f"no section '{name}': a .conf file has {', '.join(SECTIONS)}, each a dict")
-        return _ppo(file, num_workers) if kind == "ppo" else _model(kind, file)
+        return _ppo(file) if kind == "ppo" else _model(kind, file)
     except UserError as error:
         raise file.refusal(error) from error
 
@@ -71,6 +71,7 @@ def translate(kind: Kind, file: SettingsFile, num_workers: int | None = None) ->
 def _model(kind: Kind, file: SettingsFile) -> Translation:
     conf = build(ModelConf, file.values)
     general, training = conf.General, conf.Training
+    _refuse_empty(conf)
     _refuse_general(general)
     if training.optimizer is not None and training.optimizer.lower() not in ("adamw", "adamw_torch"):
         raise BadKey("Training.optimizer", f"'Training.optimizer' must be AdamW here, not {show(training.optimizer)}")
@@ -79,6 +80,7 @@ def _model(kind: Kind, file: SettingsFile) -> Translation:
         near = nearest(training.lr_scheduler, schedules)
         raise BadKey("Training.lr_scheduler", f"unknown 'Training.lr_scheduler' {show(training.lr_scheduler)}{near}")
     require_positive(training, ("batch_size", "epochs", "learning_rate"))
+    require_ranges(training, {"weight_decay": NOT_NEGATIVE}, "Training.")
     options = {
         "model": general.base_model,
         "root": general.output_dir,
@@ -96,9 +98,10 @@ def _model(kind: Kind, file: SettingsFile) -> Translation:
     )
 
 
-def _ppo(file: SettingsFile, num_workers: int | None) -> Translation:
+def _ppo(file: SettingsFile) -> Translation:
     conf = build(PPOConf, file.values)
     general, training = conf.General, conf.Training
+    _refuse_empty(conf)
     _refuse_loading(general.config)
     policy = _one_of(general, "model_pretrain", "model_name")
     reward_model = _one_of(general, "rm_pretrain", "rm_name")
@@ -118,7 +121,7 @@ def _ppo(file: SettingsFile, num_workers: int | None) -> Translation:
         "method.num_rollouts": size,
         "method.chunk_size": size,
         "train.batch_size": size,
-        "train.epochs": phases(training, conf.Dataset, num_workers),
+        "train.epochs": iterations(training),
         "method.init_kl_coef": training.kl_coeff,
     }
     notes = [
@@ -126,13 +129,13 @@ def _ppo(file: SettingsFile, num_workers: int | None) -> Translation:
         for name, given in (("model_name", general.model_pretrain), ("rm_name", general.rm_pretrain))
         if given is not None and getattr(general, name) is not None
     ]
-    return Translation(
-        "ppo", said(options) | data_options(conf.Dataset), job_options(training, general.output_dir), notes
-    )
+    job = job_options(training, general.output_dir)
+    return Translation("ppo", said(options) | data_options(conf.Dataset), job, notes, training.epochs)
 
 
 def _refuse_ppo_training(training: PPOTraining) -> None:
     require_positive(training, ("experience_batch_size", "epochs", "training_iteration", "learning_rate"))
+    require_ranges(training, dict.fromkeys(("weight_decay", "kl_coeff"), NOT_NEGATIVE), "Training.")
     instead = {
         "batch_size": "experience_batch_size counts responses; --train.batch_size N makes smaller steps of them",
         "lr_scheduler": "the rate stays as it is; --scheduler.name and --scheduler.kwargs change that",
@@ -154,6 +157,16 @@ def _one_of(general: PPOGeneral, trained: str, base: str) -> str:
             f"General.{base}", f"no model: set 'General.{trained}' to a trained one's folder, or 'General.{base}'"
         )
     return str(found)
+
+
+def _refuse_empty(conf: ModelConf | PPOConf) -> None:
+    """Raises: BadKey for a model, file or folder whose name is empty."""
+    for section, values in (("General", conf.General), ("Dataset", conf.Dataset)):
+        for one in fields(values):
+            value = getattr(values, one.name)
+            if isinstance(value, str) and not value.strip():
+                key, none = f"{section}.{one.name}", ", or None" if one.default is None else ""
+                raise BadKey(key, f"'{key}' is empty: write a name{none}")
 
 
 def _refuse_general(general: ModelGeneral) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from pathlib import Path
@@ -28,24 +29,34 @@ def job_options(training: Workers, output_dir: str | None) -> Options:
 
 
 def _resources(training: Workers) -> str | None:
-    """What a worker takes, as the option of the job has it; `device` says whether a GPU is among it."""
+    """What a worker takes, as the option of the job has it; `device` and `accelerate_mode` may add a GPU."""
     given = training.resources_per_worker
     try:
         resources = read_resources(json.dumps(given or {}))
     except UserError as error:
         fault = str(error).removeprefix("--resources_per_worker: ")
         raise BadKey("Training.resources_per_worker", f"'Training.resources_per_worker': {fault}") from error
-    for name, gpu in (("device", _gpu_of_device(training)), ("accelerate_mode", _gpu_of_mode(training))):
-        if gpu is None:
-            continue
-        if not gpu and resources["GPU"]:
-            raise BadKey(
-                f"Training.{name}",
-                f"'Training.{name}' says CPU, and 'Training.resources_per_worker' takes a GPU: change one of them",
-            )
-        resources["GPU"] = float(gpu)
+    named = any(name.lower() == "gpu" for name in given or {})
+    words = {
+        "device": _gpu_of_device(training),
+        "accelerate_mode": _gpu_of_mode(training),
+        "resources_per_worker": bool(resources["GPU"]) if named else None,
+    }
+    resources["GPU"] = float(_agreed({name: gpu for name, gpu in words.items() if gpu is not None}))
     asked = {name: amount for name, amount in resources.items() if amount or name == "CPU"}
     return json.dumps(asked) if given is not None or resources["GPU"] else None
+
+
+def _agreed(words: dict[str, bool]) -> bool:
+    """Whether a worker takes a GPU, as every key that speaks of it says. Raises: BadKey for two that differ."""
+    for (name, gpu), (other, its) in itertools.pairwise(words.items()):
+        if gpu != its:
+            kinds = {True: "GPU", False: "CPU"}
+            raise BadKey(
+                f"Training.{name}",
+                f"'Training.{name}' says {kinds[gpu]}, and 'Training.{other}' says {kinds[its]}: change one of them",
+            )
+    return any(words.values())
 
 
 def _gpu_of_device(training: Workers) -> bool | None:

@@ -47,11 +47,11 @@ def test_what_a_file_amounts_to_is_shown_as_yaml(
 ) -> None:
     monkeypatch.chdir(REPO)
     with pytest.raises(SystemExit) as end:
-        main(kind, ["--config_path", SAMPLES[kind], "--print", "--task=tldr"])
+        main(kind, ["--config_path", SAMPLES[kind], "--print", "--bad_rows=skip"])
     assert end.value.code == 0
     shown = yaml.safe_load(capsys.readouterr().out)
     base = yaml.safe_load(Path(f"configs/instruct/{'sft' if kind == 'finetune' else 'ppo'}.yaml").read_text())
-    assert shown["task"] == "tldr" and shown["valid_percentage"] == 20  # the command line, the file
+    assert shown["bad_rows"] == "skip" and shown["valid_percentage"] == 20  # the command line, the file
     if kind == "finetune":
         assert shown["max_new_tokens"] == base["max_new_tokens"] and shown["out"] == "runs/llm-ray/checkpoint/sft"
     else:

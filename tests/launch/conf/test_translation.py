@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
 
+from launch.conf.command import stage_options
 from launch.conf.literals import read_conf
 from launch.conf.translation import Kind, Translation, translate
+from tasks.chosen import Part
+from tasks.instruct import clean_prompt
+from trlx.utils.cli import parse_config
 from trlx.utils.errors import UserError
+from trlx_gptneo_text_summarization import PPOOptions
 
 FINETUNE = """# I am python, not json
 {
@@ -60,9 +66,9 @@ def rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         Path(name).write_text(text)
 
 
-def translated(kind: Kind, text: str, num_workers: int | None = None) -> Translation:
+def translated(kind: Kind, text: str) -> Translation:
     Path("x.conf").write_text(text)
-    return translate(kind, read_conf("x.conf"), num_workers)
+    return translate(kind, read_conf("x.conf"))
 
 
 def test_finetune() -> None:
@@ -99,17 +105,63 @@ def test_ppo() -> None:
         *("--root=/tmp/out", "--train.logging_dir=/tmp/out/ppo", "--train.checkpoint_dir=/tmp/ck/ppo"),
         *("--optimizer.name=adamw", "--optimizer.kwargs.lr=1e-05"),
         *("--method.num_rollouts=2", "--method.chunk_size=2", "--train.batch_size=2"),
-        "--train.epochs=4",  # 3 passes over 5 prompts, 2 · 2 at a time: 15 / 4
         *("--method.init_kl_coef=0.2", "--data=rows.jsonl", "--valid_percentage=null"),
     ]
     assert found.job == {"num_workers": 2, "resources_per_worker": '{"CPU": 0.5}', "storage": "/tmp/out/ray"}
-    assert [note.split(":")[0] for note in found.notes] == ["General.model_name"]
+    assert [note.split(":")[0] for note in found.notes] == ["General.model_name"] and found.passes == 3
 
 
-def test_ppos_passes_and_iterations() -> None:
-    assert translated("ppo", PPO, num_workers=1).options["train.epochs"] == 8  # 15 / 2
-    iterations = PPO.replace('"epochs": 3', '"training_iteration": 7')
-    assert translated("ppo", iterations).options["train.epochs"] == 7
+def epochs(text: str, *behind: str, workers: int = 2) -> int:
+    return parse_config(PPOOptions, "", stage_options(translated("ppo", text), workers, behind)).train.epochs
+
+
+@pytest.mark.parametrize(
+    ("behind", "workers", "expected"),
+    [
+        ((), 2, 4),  # 3 passes over 5 prompts, 2 · 2 at a time: 15 / 4
+        ((), 1, 8),  # 15 / 2
+        (("--data", "many.jsonl"), 2, 15),  # 60 / 4
+        (("--data=many.jsonl", "--train_limit=7"), 2, 6),  # 21 / 4
+        (("--method.num_rollouts", "3"), 2, 2),  # whole chunks of 2: 15 / 8
+        (("--data", "nowhere.jsonl", "--train.epochs", "9"), 2, 9),
+    ],
+)
+def test_ppos_passes_are_over_the_prompts_that_the_options_name(
+    behind: tuple[str, ...], workers: int, expected: int
+) -> None:
+    Path("many.jsonl").write_text("".join(json.dumps({"prompt": f"Draw {n} things."}) + "\n" for n in range(20)))
+    assert epochs(PPO, *behind, workers=workers) == expected
+
+
+def test_ppos_passes_are_over_the_rows_that_are_not_held_out() -> None:
+    kept = sum(not Part(50, True).has(clean_prompt(f"Name {n} things.")) for n in range(5))
+    assert 0 < kept < 5
+    assert epochs(PPO, "--valid_percentage=50", workers=1) == math.ceil(3 * kept / 2)
+
+
+def test_ppos_iterations() -> None:
+    assert epochs(PPO.replace('"epochs": 3', '"training_iteration": 7'), "--data", "nowhere.jsonl") == 7
+
+
+def test_what_passes_cannot_be_counted_with() -> None:
+    with pytest.raises(UserError, match=r"method.chunk_size must be at least 1, not 0"):
+        epochs(PPO, "--method.chunk_size=0")
+
+
+@pytest.mark.parametrize(
+    ("said", "gpu"),
+    [
+        ('"device": "GPU", "accelerate_mode": "GPU_DDP"', True),
+        ('"device": "GPU", "resources_per_worker": {"CPU": 1}', True),
+        ('"accelerate_mode": "GPU_DDP", "resources_per_worker": {"gpu": 1}', True),
+        ('"resources_per_worker": {"GPU": 1}', True),
+        ('"device": "CPU", "accelerate_mode": "CPU_DDP", "resources_per_worker": {"GPU": 0}', False),
+    ],
+)
+def test_keys_that_agree_on_a_gpu(said: str, gpu: bool) -> None:
+    text = REWARD.replace('"device": "GPU"', said).replace(', "resources_per_worker": {"CPU": 2, "fast_disk": 1}', "")
+    resources = json.loads(translated("reward", text).job.get("resources_per_worker", "{}"))
+    assert resources.get("GPU", 0) == gpu
 
 
 def test_models_that_were_not_trained_before() -> None:
@@ -157,8 +209,33 @@ LORA = '"lora_config": {"task_type": "CAUSAL_LM", "r": 8, "lora_alpha": 32, "lor
             "finetune",
             '{"CPU": 32}',
             '{"CPU": 32, "GPU": 1}',
-            r"line 12: 'Training.device' says CPU, and .* takes a GPU",
+            r"line 12: 'Training.device' says CPU, and 'Training.resources_per_worker' says GPU: change one",
         ),
+        (
+            "finetune",
+            '"device": "CPU"',
+            '"device": "CPU", "accelerate_mode": "GPU_DDP"',
+            r"line 12: 'Training.device' says CPU, and 'Training.accelerate_mode' says GPU: change one of them",
+        ),
+        (
+            "reward",
+            '"device": "GPU"',
+            '"device": "GPU", "accelerate_mode": "CPU_DDP"',
+            r"line 4: 'Training.device' says GPU, and 'Training.accelerate_mode' says CPU: change one of them",
+        ),
+        (
+            "reward",
+            '"CPU": 2',
+            '"CPU": 2, "gpu": 0',
+            r"line 4: 'Training.device' says GPU, and 'Training.resources_per_worker' says CPU: change one of them",
+        ),
+        ("finetune", '"gpt2"', '""', r"line 4: 'General.base_model' is empty: write a name$"),
+        ("finetune", '"rows.jsonl"', '" "', r"line 9: 'Dataset.train_file' is empty: write a name$"),
+        ("reward", '"others.jsonl"', '""', r"line 3: 'Dataset.validation_file' is empty: write a name, or None$"),
+        ("ppo", '"ck/sft"', '""', r"line 3: 'General.model_pretrain' is empty: write a name, or None$"),
+        ("finetune", '"weight_decay": 0.1', '"weight_decay": -1', r"line 12: Training.weight_decay must be .* not -1"),
+        ("ppo", '"kl_coeff": 0.2', '"kl_coeff": -1', r"line 12: Training.kl_coeff must be a number that is 0 or more"),
+        ("ppo", '"kl_coeff"', '"weight_decay": -1, "kl_coeff"', r"line 12: Training.weight_decay must be .* not -1"),
         ("finetune", '{"CPU": 32}', '{"CPU": "x"}', r"line 12: 'Training.resources_per_worker': CPU must be a number"),
         ("finetune", '"device": "CPU"', '"accelerate_mode": "GPU_FSDP"', r"line 12: .*must be CPU_DDP or GPU_DDP"),
         (
