@@ -22,6 +22,23 @@ def config(text: str | bytes) -> Spoil:
     return spoil
 
 
+def conf(**changed: str) -> Spoil:
+    """The `.conf` file has these keys of `Training` besides, as they are written here."""
+
+    def spoil(root: Path, work: Path) -> list[str]:
+        more = "".join(f'    "{name}": {text},\n' for name, text in changed.items())
+        path = work / "mine.conf"
+        head = f"""{{
+"General": {{"base_model": "{root}/base", "checkpoint_dir": "{root}/new"}},
+"Dataset": {{"train_file": "{root}/data/sft"}},
+"Training": {{
+"""
+        path.write_text(f"{head}{more}}},\n}}\n")
+        return ["--config_path", str(path)]
+
+    return spoil
+
+
 def given(*options: str) -> Spoil:
     return lambda root, work: list(options)
 
@@ -49,6 +66,7 @@ def checkpoint(*files: str, world_size: int = 1, weights: str = "{}") -> Spoil:
     return spoil
 
 
+FINETUNE, RAY_REWARD = "Finetune/finetune.py", "rlhf/reward_trainer.py"
 WATCHED = ("--train.heldout_metric",)
 OTHER_MODEL = '{"transformer.wte.weight": "9x9, trained"}'
 
@@ -107,6 +125,24 @@ CASES = [
     ),
     Case(
         "other-model", SFT, checkpoint(weights=OTHER_MODEL), ("checkpoint-2 is of another model", "9x9", "begin anew")
+    ),
+    Case(
+        "code-in-a-conf-file",
+        FINETUNE,
+        conf(epochs='__import__("os").getpid()'),
+        ("mine.conf, line 5", "code, not a literal", "a .conf file holds literals only"),
+    ),
+    Case(
+        "unknown-key-in-a-conf-file",
+        RAY_REWARD,
+        conf(batch_sise="4"),
+        ("mine.conf, line 5", "unknown key 'Training.batch_sise'", "did you mean 'batch_size'?"),
+    ),
+    Case(
+        "two-devices-in-a-conf-file",
+        FINETUNE,
+        conf(device='"CPU"', accelerate_mode='"GPU_DDP"'),
+        ("mine.conf, line 5", "'Training.device' says CPU", "'Training.accelerate_mode' says GPU", "change one"),
     ),
     Case("a-run-is-there", SFT, finished_run, ("new already holds a run", "--overwrite", "--resume")),
 ]
