@@ -41,7 +41,7 @@ def format_instruction(instruction: str, context: str = "") -> str:
 def clean_prompt(text: str) -> str:
     """A prompt or dialogue right-stripped; a bare instruction with its headings."""
     text = _bare(text)
-    return text if _is_written(text) else format_instruction(text)
+    return text if is_written(text) else format_instruction(text)
 
 
 def _bare(text: str) -> str:
@@ -52,7 +52,7 @@ def _unix(text: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _is_written(text: str) -> bool:
+def is_written(text: str) -> bool:
     """Whether it is a dialogue, or has its headings."""
     return text.endswith(TURN) or (f"{INSTRUCTION}\n" in text and text.endswith(f"\n{RESPONSE}"))
 
@@ -110,7 +110,7 @@ def row(raw: RawRow, kind: Kind) -> RawRow:
 
 def _with_context(raw: RawRow, instruction: str) -> str:
     text, context = _bare(instruction), _unix(text_or_none(raw, "context") or "").strip()
-    if not _is_written(text):
+    if not is_written(text):
         return format_instruction(text, context)
     if context not in text:
         remedy = f"write it into the prompt, or leave it empty, {SKIP}"

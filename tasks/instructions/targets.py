@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from tasks.form import END_OF_TEXT
-from tasks.instruct import RESPONSE, TURN, clean_response, format_instruction, split_prompt
+from tasks.instruct import RESPONSE, TURN, clean_response, format_instruction, is_written, split_prompt
 from tasks.instructions.example import Choice, Example
 from tasks.reading.rows import SKIP, BadRow, RawRow, Row
 
@@ -98,6 +98,11 @@ def _cleaned(example: Example) -> tuple[str, str]:
     context = example.context.replace(END_OF_TEXT, "").strip()
     if not split_prompt(_whole(instruction, context)).body.strip():
         raise BadRow(example.where, "the instruction is empty", f"fill it in, drop the row, {SKIP}")
+    if context and is_written(instruction):
+        if context not in instruction:
+            remedy = f"write the context into the prompt, drop the row, {SKIP}"
+            raise BadRow(example.where, "a context besides a prompt that has its headings or is a dialogue", remedy)
+        context = ""
     whole = instruction.endswith((RESPONSE, TURN))  # a prompt or dialogue, which is left as it is
     return instruction if whole else instruction.strip(), context
 

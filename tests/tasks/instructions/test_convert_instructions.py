@@ -237,6 +237,8 @@ EXAMPLES = st.lists(
             lambda texts: tuple(Answer(text, rank) for rank, text in enumerate(texts))
         ),
         st.just("here"),
+    ).filter(
+        lambda one: not one.context.strip() or clean_prompt(one.instruction) == format_instruction(one.instruction)
     ),
     min_size=1,
     max_size=4,
