@@ -70,15 +70,18 @@ def _texts(source: str, options: PretrainingOptions, on_bad: BadRows) -> Iterato
     opened = open_source(source, options.ptx_split, options.columns.get("split", "split"))
     for row in itertools.islice(opened.rows(on_bad), options.ptx_limit):
         try:
-            yield _text(row, options.ptx_column)
+            text = _text(row, options.ptx_column)
         except BadRow as bad:
             on_bad(bad)
+            continue
+        if text.strip():  # sets such as wikitext are full of blank rows
+            yield text
 
 
 def _text(row: RawRow, column: str) -> str:
-    """Raises: BadRow for a row without a text there."""
+    """The text there, which may be blank. Raises: BadRow for a row without one."""
     text = text_or_none(row, column)
-    if text is None or not text.strip():
+    if text is None:
         columns = f"columns: {listed(row.values)}"
         raise BadRow(row.where, f"no text in column '{column}'", f"name another with --ptx_column, {SKIP}", columns)
     return text

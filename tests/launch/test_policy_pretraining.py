@@ -62,10 +62,11 @@ def test_without_texts_and_without_weight_there_is_nothing_to_do(tokenizer: Any)
         (ROWS, ["--model.num_layers_unfrozen", "0"], "need a policy that trains"),
         (ROWS, ["--ptx_split", "other"], r"x\.jsonl, split 'other': no row of this split"),
         (ROWS, ["--ptx_column", "txt"], r"line 1: no text in column 'txt' \(columns: text, split\).*--ptx_column"),
-        ([*ROWS, {"text": " ", "split": "train"}], [], r"line 41: no text in column 'text'.*--bad_rows skip"),
+        ([*ROWS, {"text": None, "split": "train"}], [], r"line 41: no text in column 'text'.*--bad_rows skip"),
+        ([{"text": " ", "split": "train"}], [], "the pretraining texts fill 0 blocks"),
         ([{"text": 3, "split": "train"}], [], r"line 1: 'text' is not text \(a number\)"),
     ],
-    ids=["no-data", "no-weight", "no-rows", "too-few", "all-frozen", "no-split", "no-column", "blank", "number"],
+    ids=["no-data", "no-weight", "no-rows", "too-few", "all-frozen", "no-split", "no-column", "null", "all-blank", "number"],
 )
 def test_what_is_refused(tmp_path: Path, tokenizer: Any, rows: list[Any], options: list[str], words: str) -> None:
     write_rows(tmp_path / "x.jsonl", rows)
@@ -74,11 +75,18 @@ def test_what_is_refused(tmp_path: Path, tokenizer: Any, rows: list[Any], option
     assert "\n" not in str(refused.value)
 
 
+def test_blank_rows_are_no_fault(tmp_path: Path, tokenizer: Any, caplog: pytest.LogCaptureFixture) -> None:
+    blank = [{"text": text, "split": "train"} for text in ("", " \n")]
+    write_rows(tmp_path / "x.jsonl", [blank[0], *ROWS[:20], *blank, *ROWS[20:]])
+    assert load(tokenizer, "--ptx_data", str(tmp_path / "x.jsonl")) == [row["text"] for row in ROWS]
+    assert "skipped" not in caplog.text
+
+
 def test_bad_rows_can_be_skipped(tmp_path: Path, tokenizer: Any, caplog: pytest.LogCaptureFixture) -> None:
     write_rows(tmp_path / "x.jsonl", [{"text": None, "split": "train"}, *ROWS, {"text": "", "split": "train"}])
     texts = load(tokenizer, "--ptx_data", str(tmp_path / "x.jsonl"), "--bad_rows", "skip")
     assert texts == [row["text"] for row in ROWS]
-    assert "2 rows skipped: 2 no text in column 'text'" in caplog.text
+    assert "1 rows skipped: 1 no text in column 'text'" in caplog.text
 
 
 def test_rft_has_no_such_options(capsys: pytest.CaptureFixture[str]) -> None:
