@@ -15,6 +15,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from transformers.integrations import unset_hf_deepspeed_config
@@ -119,12 +120,18 @@ class Engine:
         for index, share in enumerate(shares):
             last = index == len(shares) - 1
             # DDP adds up gradients over ranks in the last backward pass; DeepSpeed knows by itself what to do.
-            with contextlib.nullcontext() if last or self.is_deepspeed else self.accelerator.no_sync(self.model):
+            with contextlib.nullcontext() if last or self.is_deepspeed else self._no_sync():
                 self._backward(share(), last)
         norm = self._deepspeed_norm() if self.is_deepspeed else self._clip_and_step()
         self.scheduler.step()
         self.skipped = 0 if math.isfinite(norm) else self.skipped + 1
         return norm
+
+    def _no_sync(self) -> contextlib.AbstractContextManager[None]:
+        """accelerate's own does nothing with one rank, and DDP then waits for every weight in every backward pass."""
+        if isinstance(self.model, DistributedDataParallel):
+            return self.model.no_sync()
+        return self.accelerator.no_sync(self.model)
 
     def _backward(self, share: Tensor, last: bool) -> None:
         """DDP divides by ranks, DeepSpeed by ranks and the configured microbatches; the loss is a share already."""

@@ -3,6 +3,7 @@
 (Two ranks, with and without DeepSpeed: `tests/trlx/test_two_ranks.py`.)
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 from tiny_engine import EOS, make_rollouts, ppo_config, random_model
 from tiny_runs import logged, make_trainer, run, run_until, weights
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 from transformers import AutoModelForCausalLM
 
 import trlx
@@ -106,7 +108,12 @@ def test_a_step_takes_the_same_blocks_whatever_the_microbatches_and_ranks() -> N
 
 
 def after_one_step(
-    folder: Path, tokenizer_folder: str, minibatch_size: int = 8, ptx_coef: float = GAMMA, **overrides: Any
+    folder: Path,
+    tokenizer_folder: str,
+    minibatch_size: int = 8,
+    ptx_coef: float = GAMMA,
+    ddp: bool = False,
+    **overrides: Any,
 ) -> Any:
     """A trainer after one step of SGD at rate 1 on invented rollouts of 8 rows, cut into microbatches.
 
@@ -116,6 +123,8 @@ def after_one_step(
     config = ppo_config(folder, tokenizer_folder, **settings, **overrides)
     config.optimizer.kwargs = {"lr": 1.0}
     trainer = make_trainer(config)
+    if ddp:
+        trainer.model = trainer.engine.model = DistributedDataParallel(trainer.model)
     if ptx_coef:
         trainer.add_ptx_texts(TEXTS)
     trainer.iter_count = 1  # the rollouts are invented, so ratio 1 is not to be expected
@@ -132,6 +141,25 @@ def transformers_gradient(trainer: Any, before: dict[str, Tensor], blocks: Tenso
     loss = model(input_ids=blocks, labels=blocks).loss
     loss.backward()
     return loss.item(), {f"{prefix}{name}": weight.grad for name, weight in model.named_parameters()}
+
+
+@pytest.fixture
+def group_of_one(tmp_path: Path) -> Iterator[None]:
+    """What `accelerate launch --num_processes 1` with `distributed_type: MULTI_GPU` sets up."""
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.usefixtures("group_of_one")
+def test_ddp_with_one_rank_waits_for_no_weight_that_texts_do_not_reach(tmp_path: Path, tokenizer_folder: str) -> None:
+    plain, _, expected = after_one_step(tmp_path, tokenizer_folder, minibatch_size=4)
+    wrapped, _, stats = after_one_step(tmp_path, tokenizer_folder, minibatch_size=4, ddp=True)
+    assert isinstance(wrapped.engine.model, DistributedDataParallel)
+    assert stats["gradient_norm"] == pytest.approx(expected["gradient_norm"], rel=1e-5)
+    expected_weights = weights(plain)
+    for name, value in weights(wrapped).items():
+        torch.testing.assert_close(value, expected_weights[name], atol=1e-6, rtol=1e-5, msg=name)
 
 
 @pytest.mark.parametrize("unfrozen", [-1, 2])
