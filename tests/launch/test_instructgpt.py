@@ -81,6 +81,17 @@ def test_the_lines_that_are_commented_out_are_options(tmp_path: Path) -> None:
         assert (read.r, read.lora_alpha, read.target_modules) == (8, 16, {"q_proj", "v_proj"})
 
 
+def test_average_and_pretraining_loss_as_they_are_commented_out(tmp_path: Path) -> None:
+    text = (REPO / "configs" / "instructgpt" / "ppo.yaml").read_text(encoding="utf-8")
+    for name in ("ema_decay", "ptx_data", "ptx_limit", "ptx_coef"):
+        assert text.count(f"# {name}: ") == 1
+        text = text.replace(f"# {name}: ", f"{name}: ")
+    (tmp_path / "ppo.yaml").write_text(text, encoding="utf-8")
+    options = parse_config(PPOOptions, "", ["--config", str(tmp_path / "ppo.yaml")])
+    assert (options.train.ema_decay, options.method.ptx_coef) == (0.992, 27.8)
+    assert (options.ptx_data, options.ptx_limit) == ("Salesforce/wikitext:wikitext-103-raw-v1", 100_000)
+
+
 SMALL: dict[str, Any] = {
     "data": "{root}/data/sft",
     "preflight": False,
