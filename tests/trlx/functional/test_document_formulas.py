@@ -6,14 +6,22 @@ clip_reward_value 5, gamma 1, lam 0.95, cliprange 0.2, cliprange_value 0.2.
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import cast
+
 import pytest
 import torch
 from torch import Tensor
 
+from trlx.data.default_configs import default_ppo_config
 from trlx.functional.advantages import gae
 from trlx.functional.kl import kl_shaped_rewards
 from trlx.functional.masking import masked_moments, mean_and_variance, whiten
 from trlx.functional.ppo import policy_loss_sum, value_loss_sum
+from trlx.generation.sampling import Generated
+from trlx.trainer.rollout import RolloutCollector
+from trlx.trainer.scoring import Scores
+from trlx.utils.moments import RunningMoments
 
 KL_CTL, CLIP_REWARD, GAMMA, LAM, CLIP, CLIP_VALUE = 0.1, 5.0, 1.0, 0.95, 0.2, 0.2
 # Three responses of 3, 2 and 1 tokens; pads hold what must not matter.
@@ -59,7 +67,12 @@ def document_critic_loss(returns: Tensor) -> Tensor:
 
 
 def our_rewards() -> Tensor:
-    clipped = SCORES.clamp(-CLIP_REWARD, CLIP_REWARD)  # the trainer's, `method.cliprange_reward`
+    scores = Scores([[score] for score in SCORES.tolist()], dense=False)
+    made = Generated(response=MASK.long(), response_mask=MASK, ended=torch.ones(len(MASK), dtype=torch.bool))
+    changes = {"cliprange_reward": CLIP_REWARD, "scale_reward": None, "missing_eos_penalty": None}
+    method = default_ppo_config().evolve(method=changes).method
+    collector = SimpleNamespace(method=method, moments=RunningMoments(), ref_mean=None, ref_std=None)
+    clipped = RolloutCollector.shape_scores(cast(RolloutCollector, collector), scores, scores, made)
     return kl_shaped_rewards(clipped, LOGPROBS, REF_LOGPROBS, MASK, KL_CTL)[0]
 
 
