@@ -193,7 +193,9 @@ class HydraValueHeadModel(ValueHeadModel):
         return self.response_pass(*args, **kwargs) if response_pass else super().forward(*args, **kwargs)
 
     def text_pass(self, input_ids: Tensor, through_critic: bool = False) -> Tensor:
-        """Log-probabilities of whole texts without pads, by the language model alone: no critic, all blocks run.
+        """Log-probabilities of whole texts without pads, by the language model alone, unless asked for the critic.
+
+        All blocks run.
 
         Args:
             input_ids: (B, T) ids, T at least 2.

@@ -1,7 +1,8 @@
 """Plain texts as equal blocks of tokens: tokenised once, joined with the end of sequence, cut without a pad.
 
 Blocks of one length make the mean over any number of them exact: all have equally many tokens to predict. Left out: a
-cache on the disk; every rank tokenises all texts and holds 4 bytes a token.
+cache on the disk; every rank tokenises all texts and holds 4 bytes a token, beside the
+texts that its caller keeps.
 """
 
 from __future__ import annotations

@@ -256,7 +256,10 @@ class AcceleratePPOTrainer(AccelerateRLTrainer):
         return loss, stats | {"padding_percentage": 1.0 - mask.float().mean()}
 
     def loss_terms(self, microbatches: list[Any]) -> list[Term]:
-        """4b: before the PPO loss that of pretraining texts, which does not reach the critic; see `run_step`."""
+        """4b: before the PPO loss that of pretraining texts; see `run_step`.
+
+        Texts give the critic no gradient (or one of 0, under DeepSpeed).
+        """
         terms = super().loss_terms(microbatches)
         return terms if self.ptx is None else [self.ptx.term([len(part) for part in microbatches]), *terms]
 
