@@ -66,7 +66,18 @@ def test_without_texts_and_without_weight_there_is_nothing_to_do(tokenizer: Any)
         ([{"text": " ", "split": "train"}], [], "the pretraining texts fill 0 blocks"),
         ([{"text": 3, "split": "train"}], [], r"line 1: 'text' is not text \(a number\)"),
     ],
-    ids=["no-data", "no-weight", "no-rows", "too-few", "all-frozen", "no-split", "no-column", "null", "all-blank", "number"],
+    ids=[
+        "no-data",
+        "no-weight",
+        "no-rows",
+        "too-few",
+        "frozen",
+        "no-split",
+        "no-column",
+        "null",
+        "all-blank",
+        "number",
+    ],
 )
 def test_what_is_refused(tmp_path: Path, tokenizer: Any, rows: list[Any], options: list[str], words: str) -> None:
     write_rows(tmp_path / "x.jsonl", rows)
