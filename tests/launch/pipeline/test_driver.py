@@ -155,3 +155,22 @@ def test_a_stage_that_does_not_answer_is_one_line(tmp_path: Path, monkeypatch: p
     plan = make_plan(parse(["sgl_gpu", "--root", str(tmp_path / "run")]))
     with pytest.raises(UserError, match=r"^sft: did not read its options within 0\.2 s: .*--check false"):
         check_stages(plan, dict(os.environ))
+
+
+def test_a_finished_run_is_archived_beside_it_where_that_is_asked_for(
+    tmp_path: Path, programs: Programs, capfd: pytest.CaptureFixture[str]
+) -> None:
+    begin = "import pathlib, sys; out = pathlib.Path(sys.argv[sys.argv.index('--root') + 1], 'ckpts', 'sft')"
+    programs(sft=f"{begin}; out.mkdir(parents=True); (out / 'config.json').write_text('{{}}')")
+    start(tmp_path / "kept", "--archive", "true")
+    (archive,) = (tmp_path / "archive").glob("kept-*")
+    assert json.loads((archive / "archive.json").read_text())["stages"]["ppo"]["state"] == "finished"
+    assert "archived in" in capfd.readouterr().out
+    programs()
+    with pytest.raises(
+        UserError, match=r"the run is done and not archived: python -m launch archive .*none tries again"
+    ):
+        start(tmp_path / "none", "--archive", "true")
+    assert "holds no model of a run" in capfd.readouterr().err
+    start(tmp_path / "plain")
+    assert [path for path in (tmp_path / "archive").iterdir() if path.is_dir()] == [archive]
