@@ -67,7 +67,8 @@ def test_the_options_are_reachable_from_train_sh(capsys: pytest.CaptureFixture[s
     assert read_peft_config(options.model.peft_config).target_modules == {"q_proj", "v_proj"}
     train_sh(["sgl_gpu", *FULL, "--dry_run", "--ppo.model.critic_path", "elsewhere"])
     lines = capsys.readouterr().out.splitlines()
-    assert [line for line in lines if line.startswith("# ")][1:] == ["# sft", "# reward_model", "# ppo", "# evaluation"]
+    stages = ["sft", "reward_model", "ppo", "evaluation", "scores", "prompts"]
+    assert [line for line in lines if line.startswith("# ")][1:] == [f"# {stage}" for stage in stages]
     assert lines[lines.index("# ppo") + 1].endswith("--model.critic_path elsewhere")
 
 

@@ -25,7 +25,7 @@ class Letters:
 
     eos_token_id = EOS
 
-    def __call__(self, text: str, add_special_tokens: bool = False) -> dict[str, list[int]]:
+    def __call__(self, text: str, add_special_tokens: bool = False, verbose: bool = True) -> dict[str, list[int]]:
         return {"input_ids": [ord(letter) for letter in text]}
 
     def get_vocab(self) -> dict[str, int]:
