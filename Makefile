@@ -31,7 +31,7 @@ demo: setup  ## the whole pipeline in miniature: SFT, reward model, PPO, evaluat
 report: setup  ## the page that shows a finished run: make report ROOT=runs/demo
 	@$(PY) -m evaluation report --root $(ROOT)
 
-test: test-fast  ## every test, fast ones first (about 17 minutes on 2 cores)
+test: test-fast  ## every test, fast ones first (about 19 minutes on 2 cores)
 	@$(PY) -m pytest -q -n 2 --dist loadfile -m e2e
 
 test-fast: setup  ## all tests but the end-to-end ones

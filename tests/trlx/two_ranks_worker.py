@@ -172,5 +172,7 @@ if __name__ == "__main__":
         parting()
     else:
         run()
+    # As `launch.stage.ranks` ends: a rank that goes while another still talks to it can be aborted on its way out.
     if dist.is_initialized():
+        dist.barrier()
         dist.destroy_process_group()
