@@ -7,8 +7,8 @@ from pathlib import Path
 
 from evaluation.baselines import BASELINES
 from evaluation.policies import require_model
-from evaluation.records import RECORD, noted_options
-from tasks.run_folder import MAKERS, RunFolder
+from evaluation.records import noted_options
+from tasks.run_folder import MAKERS, RUN_FILE, RunFolder
 from trlx.utils.digest import model_digest
 from trlx.utils.errors import UserError, nearest
 
@@ -66,7 +66,7 @@ def _began_from(run: RunFolder) -> str:
     named = noted_options(run.sft).get("model")
     if not isinstance(named, str) or not named:
         raise UserError(
-            f"--models: what '{PRETRAINED}' is cannot be told ({run.sft / RECORD} does not say): give its folder or "
+            f"--models: what '{PRETRAINED}' is cannot be told ({run.sft / RUN_FILE} does not say): give its folder or "
             f"hub id, as in {PRETRAINED}=FOLDER"
         )
     # A run may have been moved since.

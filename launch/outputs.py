@@ -6,20 +6,18 @@ wrote; they are never emptied.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
 from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
 
+from tasks.run_folder import RUN_FILE, read_record
 from trlx.utils.disk import require_writable
 from trlx.utils.errors import UserError
 from trlx.utils.manifest import first_whole
 
-RUN_FILE = "run.json"
 SAVING = ".checkpoints.writing"  # where a checkpoint is prepared
 HALF_WRITTEN = ".*.writing-*"  # what a kill leaves of a small file (`trlx.utils.files.write_text`)
 # What a Trainer stage leaves in its folder; `--overwrite` removes these and nothing else.
@@ -75,15 +73,6 @@ def check_output(out: Path, overwrite: bool, resume: bool | str) -> Path | None:
     return checkpoint
 
 
-def read_record(folder: Path) -> dict[str, Any] | None:
-    """What a stage noted of itself in its folder; None where there is no record that can be read."""
-    try:
-        record = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return record if isinstance(record, dict) else None
-
-
 def require_same_engine(checkpoint: Path | None, deepspeed: bool) -> None:
     """The optimizer's state is DeepSpeed's or the Trainer's own; the other would begin without any, and not say so.
 
@@ -96,6 +85,16 @@ def require_same_engine(checkpoint: Path | None, deepspeed: bool) -> None:
         f"{checkpoint} was written {written} DeepSpeed: resume with {remedy}, or begin anew from its weights with "
         f"--model {checkpoint} and another --out"
     )
+
+
+def require_own(out: Path, checkpoint: Path | None, stage: str) -> None:
+    """A reward model from pairs and one from labels have one folder, and neither can go on with the other.
+
+    Raises: UserError where there is a checkpoint to go on from that is another stage's.
+    """
+    there = (read_record(out) or {}).get("stage", stage)
+    if checkpoint is not None and there != stage:
+        raise UserError(f"{out} holds checkpoints of another stage ({there}): pass --overwrite, or another --out")
 
 
 def _require_as_many_ranks(out: Path, checkpoint: Path) -> None:

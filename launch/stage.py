@@ -30,7 +30,7 @@ from launch.outputs import (
     check_output,
     checkpoint_step,
     claim_output,
-    read_record,
+    require_own,
     require_same_engine,
 )
 from launch.resuming import changed_options
@@ -228,7 +228,7 @@ def begin_stage(name: str, options: StageOptions, out: Path, metrics: Sequence[s
     check_options(options, metrics)
     require_start(options.model)
     checkpoint = from_main_rank(lambda: check_output(out, options.overwrite, options.resume))
-    from_main_rank(lambda: _require_own(out, name, checkpoint))
+    from_main_rank(lambda: require_own(out, checkpoint, name))
     precision, precision_note = settle_precision(options.precision)
     deepspeed, deepspeed_note = settle_deepspeed(options.deepspeed)
     from_main_rank(lambda: require_same_engine(checkpoint, deepspeed is not None))
@@ -253,13 +253,6 @@ def begin_stage(name: str, options: StageOptions, out: Path, metrics: Sequence[s
         options=dataclasses.asdict(options),
     )
     return stage
-
-
-def _require_own(out: Path, name: str, checkpoint: Path | None) -> None:
-    """Refuse a checkpoint of another stage: a reward model from pairs and one from labels have one folder."""
-    there = (read_record(out) or {}).get("stage", name) if checkpoint is not None else name
-    if there != name:
-        raise UserError(f"{out} holds checkpoints of another stage ({there}): pass --overwrite, or another --out")
 
 
 def check_options(options: StageOptions, metrics: Sequence[str]) -> None:

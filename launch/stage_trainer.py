@@ -33,7 +33,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 
 from launch.not_finite import SkipNotFinite
 from launch.outputs import SAVING, checkpoint_step
-from launch.stage import Stage, gather_objects
+from launch.stage import MODEL_STAGING, Stage, gather_objects, write_model
 from launch.stage_deepspeed import load_models_whole
 from launch.stopping import StopOnSignal
 from trlx.trainer.layout import LAYOUT_FILE, layout
@@ -244,6 +244,12 @@ class StageTrainer(Trainer):
                 weights[name] = self.frozen_weights.get(name, whole).float().cpu()
         buffers = {name: value.detach().cpu() for name, value in self.module.named_buffers() if name in kept}
         return weights | buffers
+
+    def write_aside(self) -> Path:
+        """Write the trained model in float32 beside where it will be published; returns the folder. A collective."""
+        weights, staging = self.float32_weights(), self.stage.out / MODEL_STAGING
+        from_main_rank(lambda: write_model(staging, self.module, weights, self.processing_class))
+        return staging
 
 
 def joined(shares: Sequence[Mapping[str, Sequence[float]]]) -> dict[str, float]:

@@ -26,7 +26,12 @@ LABEL_FIELD = "reward_label"
 
 def is_classifier(path: str | os.PathLike[str]) -> bool:
     """Whether the model in a folder or hub id has several labels. Raises: UserError when its config cannot be read."""
-    return (load_config(path, "--reward_model").num_labels or 1) > 1
+    return has_labels(load_config(path, "--reward_model"))
+
+
+def has_labels(config: Any) -> bool:
+    """Whether a model is a classifier: a reward model has one output."""
+    return (config.num_labels or 1) > 1
 
 
 def require_use_of_label(label: str | None, folders: Iterable[str]) -> None:
@@ -49,7 +54,7 @@ def label_index(config: Any, label: str | None, path: str | os.PathLike[str]) ->
 
     Raises: UserError for a label that a classifier has not, or when neither says one.
     """
-    if config.num_labels == 1:
+    if not has_labels(config):
         return None
     if config.problem_type == "multi_label_classification":
         raise UserError(f"{path}: its labels do not exclude each other, so none has odds: name another classifier")

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
 
-from reward_model.labels import is_classifier, label_index
+from reward_model.labels import has_labels, label_index
 from trlx.models.branches import find_blocks
 from trlx.utils.errors import UserError
 from trlx.utils.pretrained import load_config, load_model, load_tokenizer, require_vocabulary, require_whole
@@ -58,7 +58,7 @@ def check_reward_model(path: str | os.PathLike[str], label: str | None = None) -
     """
     config = load_config(path, _OPTION)
     # A classifier reads a whole text, which needs no mark at its end.
-    tokenizer = load_tokenizer(path, _OPTION, needs_eos=not is_classifier(path))
+    tokenizer = load_tokenizer(path, _OPTION, needs_eos=not has_labels(config))
     kinds = config.architectures or []
     if kinds and not any("SequenceClassification" in kind for kind in kinds):
         raise UserError(f"{path}: no reward model but a {kinds[0]}; train one first (reward_model/), or name another")

@@ -23,10 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch.distributed as dist
-
 from launch.stage import (
-    MODEL_STAGING,
     Stage,
     StageOptions,
     begin_stage,
@@ -34,7 +31,6 @@ from launch.stage import (
     publish_model,
     ranks,
     share_out,
-    write_model,
 )
 from launch.stage_trainer import StageTrainer
 from reward_model.accuracy import accuracies, agreement, write_scored_pairs
@@ -117,12 +113,7 @@ def train(options: RewardOptions) -> Path:
     references = load_references(options)
     trainer, frozen = build_trainer(stage, options, tokenizer, data)
     trainer.train(resume_from_checkpoint=str(stage.checkpoint) if stage.checkpoint else None)
-    weights = trainer.float32_weights()
-    staging = stage.out / MODEL_STAGING
-    if is_main_rank():
-        write_model(staging, trainer.module, weights, trainer.processing_class)
-    if dist.is_initialized():
-        dist.barrier()
+    staging = trainer.write_aside()
     scorer = RewardScorer.load(
         staging,
         device=stage.args.device,

@@ -19,11 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import torch.distributed as dist
 from tqdm import tqdm
 
 from launch.stage import (
-    MODEL_STAGING,
     Stage,
     StageOptions,
     begin_stage,
@@ -31,7 +29,6 @@ from launch.stage import (
     publish_model,
     ranks,
     share_out,
-    write_model,
 )
 from launch.stage_trainer import Rows, StageTrainer
 from reward_model.accuracy import proportion_interval
@@ -41,6 +38,7 @@ from reward_model.scorer import RewardScorer
 from reward_model.splits import SplitOptions, chosen_rows
 from tasks.chosen import Chosen
 from tasks.reading.rows import Skipped, choose_on_bad
+from tasks.reading.sources import named
 from tasks.run_folder import default_under, fill_places
 from tasks.sentiment import labelled
 from tasks.task import say_skipped
@@ -113,12 +111,7 @@ def train(options: ClassifierOptions) -> Path:
     reviews = load_splits(stage, options)
     trainer = build_trainer(stage, options, tokenizer, reviews["train"], reviews["valid"])
     trainer.train(resume_from_checkpoint=str(stage.checkpoint) if stage.checkpoint else None)
-    weights = trainer.float32_weights()
-    staging = stage.out / MODEL_STAGING
-    if is_main_rank():
-        write_model(staging, trainer.module, weights, trainer.processing_class)
-    if dist.is_initialized():
-        dist.barrier()
+    staging = trainer.write_aside()
     results = judged(staging, stage, options, reviews["test"])
     if is_main_rank():
         publish_model(stage, staging)
@@ -154,7 +147,7 @@ def load_reviews(chosen: Chosen) -> Reviews:
         labels.append(label)
     say_skipped(chosen.source, chosen.split, skipped)
     if not texts:
-        raise UserError(f"{chosen.source}, split '{chosen.split}': no usable review ({skipped}): give other data")
+        raise UserError(f"{named(chosen.source, chosen.split)}: no usable review ({skipped}): give other data")
     return Reviews(texts, labels)
 
 

@@ -18,6 +18,7 @@ from reward_model.pairs import encode_pairs
 from reward_model.splits import SplitOptions, chosen_rows
 from tasks.chosen import Chosen
 from tasks.reading.rows import Skipped
+from tasks.reading.sources import named
 from tasks.records import Pair, PairCounts
 from tasks.registry import get_task
 from tasks.task import say_skipped
@@ -81,7 +82,7 @@ def encode_split(options: PairDataOptions, tokenizer: Any, max_length: int, chos
     say_skipped(chosen.source, chosen.split, notes["skipped"])
     counts = PairCounts(**notes["counts"])
     if not items:
-        raise UserError(f"{chosen.source}, split '{chosen.split}': no usable pair ({counts}): give other data")
+        raise UserError(f"{named(chosen.source, chosen.split)}: no usable pair ({counts}): give other data")
     return Rows(items, lengths), counts
 
 

@@ -20,14 +20,12 @@ from transformers import AutoModelForCausalLM
 
 from launch.stage import (
     CACHE,
-    MODEL_STAGING,
     Stage,
     StageOptions,
     begin_stage,
     finish_stage,
     publish_model,
     ranks,
-    write_model,
 )
 from launch.stage_trainer import Rows, StageTrainer
 from sft.collator import SummaryCollator
@@ -37,6 +35,7 @@ from sft.rouge import METRICS, GeneratedRouge
 from tasks.chosen import Chosen, train_and_valid
 from tasks.encoding import at_least_one, cut_prompts, divided, with_response
 from tasks.reading.rows import OnBadRows, Skipped, choose_on_bad
+from tasks.reading.sources import named
 from tasks.records import Post
 from tasks.registry import get_task
 from tasks.run_folder import default_under, fill_places
@@ -124,10 +123,9 @@ def train(options: SftOptions) -> Path:
     stage = begin_stage("sft", options, default_under(options.root, options.out, "ckpts", "sft"), metrics)
     trainer = build_trainer(stage, options)
     trainer.train(resume_from_checkpoint=str(stage.checkpoint) if stage.checkpoint else None)
-    weights = trainer.float32_weights()
+    staging = trainer.write_aside()
     if is_main_rank():
-        write_model(stage.out / MODEL_STAGING, trainer.module, weights, trainer.processing_class)
-        publish_model(stage, stage.out / MODEL_STAGING)
+        publish_model(stage, staging)
     finish_stage(stage, began, steps=trainer.state.global_step, best_metric=trainer.state.best_metric)
     return stage.out
 
@@ -189,7 +187,7 @@ def encode_split(options: SftOptions, tokenizer: Any, chosen: Chosen) -> tuple[R
     posts = divided(chosen.posts(skipped), form, tokenizer, skipped, max_length=options.max_length)
     answered = with_response(posts, choose_on_bad(options.bad_rows, skipped))
     rows, too_long = encode_posts(
-        at_least_one(answered, lambda: f"{chosen.source}, split '{chosen.split}': {skipped}"),
+        at_least_one(answered, lambda: f"{named(chosen.source, chosen.split)}: {skipped}"),
         form,
         tokenizer,
         options.max_length,

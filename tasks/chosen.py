@@ -18,7 +18,7 @@ from tasks.reading.rows import OnBadRows, Skipped, choose_on_bad
 from tasks.reading.sources import open_source
 from tasks.records import Pair, PairCounts, Post
 from tasks.registry import get_task
-from tasks.task import say_skipped
+from tasks.task import usable_pairs, usable_posts
 from trlx.pipeline.token_cache import code_hash
 from trlx.utils.errors import UserError
 
@@ -131,29 +131,13 @@ class Chosen:
 
     def load_posts(self) -> list[Post]:
         """The posts as a list; what was left out is said. Raises: UserError also when no row could be used."""
-        if self.part is None:
-            return get_task(self.task).load_posts(
-                self.source, self.split, limit=self.limit, columns=self.columns, bad_rows=self.bad_rows
-            )
         skipped = Skipped()
-        posts = list(self.posts(skipped))
-        say_skipped(self.source, self.split, skipped)
-        if not posts:
-            raise UserError(f"{self.source}, split '{self.split}': no usable row ({skipped}): mend the data")
-        return posts
+        return usable_posts(self.posts(skipped), self.source, self.split, skipped)
 
     def load_pairs(self) -> tuple[list[Pair], PairCounts]:
         """The pairs as a list, and how many were dropped. Raises: UserError also when no pair is left."""
-        if self.part is None:
-            return get_task(self.task).load_pairs(
-                self.source, self.split, limit=self.limit, columns=self.columns, bad_rows=self.bad_rows
-            )
         skipped, counts = Skipped(), PairCounts()
-        pairs = list(self.pairs(skipped, counts))
-        say_skipped(self.source, self.split, skipped)
-        if not pairs:
-            raise UserError(f"{self.source}, split '{self.split}': no usable pair ({counts}): give other data")
-        return pairs, counts
+        return usable_pairs(self.pairs(skipped, counts), self.source, self.split, skipped, counts), counts
 
     def _taken(self, records: Iterator[Record]) -> Iterator[Record]:
         return records if self.part is None else itertools.islice(self.part.of(records, self.source), self.limit)

@@ -8,12 +8,14 @@ current folder. A relative path without either is relative to the current folder
 from __future__ import annotations
 
 import dataclasses
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 REPO = Path(__file__).resolve().parents[1]
 DEFAULT_ROOT = str(REPO)
+RUN_FILE = "run.json"  # what a stage notes of itself, in its own folder
 
 # The end of a folder's path → the command that writes such a folder below a root; the stages fill `{root}` in.
 MAKERS: dict[tuple[str, ...], str] = {
@@ -209,3 +211,12 @@ def _filled(value: Any, places: dict[str, str]) -> Any:
 def default_under(root: str | Path, given: str | None, *parts: str) -> Path:
     """`given` (relative to the current folder) or, when it is None, `root/parts...`; always absolute."""
     return (Path(given) if given is not None else Path(root).joinpath(*parts)).resolve()
+
+
+def read_record(folder: Path) -> dict[str, Any] | None:
+    """What a stage noted of itself in its folder; None where there is no record that can be read."""
+    try:
+        record = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) else None

@@ -8,7 +8,7 @@ that teach nothing are dropped and counted always.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from tasks.reading.chat import read_prompt
 from tasks.reading.columns import check_columns, mapped, row_id
 from tasks.reading.formats import Kind, PostText, RowFormats
 from tasks.reading.rows import SKIP, BadRow, BadRows, OnBadRows, RawRow, Skipped, choose_on_bad, stop
-from tasks.reading.sources import open_source
+from tasks.reading.sources import named, open_source
 from tasks.reading.texts import others
 from tasks.records import Pair, PairCounts, Post
 from trlx.utils import logging
@@ -122,11 +122,9 @@ class Task:
         """`iter_posts` as a list. Raises: UserError also when no row could be used."""
         skipped = Skipped()
         on_bad = choose_on_bad(bad_rows, skipped)
-        posts = list(self.iter_posts(source, split, limit=limit, columns=columns, on_bad=on_bad))
-        say_skipped(source, split, skipped)
-        if not posts:
-            raise UserError(f"{_named(source, split)}: no usable row ({skipped}): mend the data")
-        return posts
+        return usable_posts(
+            self.iter_posts(source, split, limit=limit, columns=columns, on_bad=on_bad), source, split, skipped
+        )
 
     def load_pairs(
         self,
@@ -140,11 +138,8 @@ class Task:
         """`iter_pairs` as a list, and how many were dropped. Raises: UserError also when no pair is left."""
         skipped, counts = Skipped(), PairCounts()
         on_bad = choose_on_bad(bad_rows, skipped)
-        pairs = list(self.iter_pairs(source, split, limit=limit, columns=columns, on_bad=on_bad, counts=counts))
-        say_skipped(source, split, skipped)
-        if not pairs:
-            raise UserError(f"{_named(source, split)}: no usable pair ({counts}): give other data")
-        return pairs, counts
+        pairs = self.iter_pairs(source, split, limit=limit, columns=columns, on_bad=on_bad, counts=counts)
+        return usable_pairs(pairs, source, split, skipped, counts), counts
 
     def _texts(
         self,
@@ -184,6 +179,26 @@ class Task:
         return Post(name, prompt, summary, body, text.extra, row.where)
 
 
+def usable_posts(posts: Iterable[Post], source: str, split: str | None, skipped: Skipped) -> list[Post]:
+    """The posts as a list; what was left out of the split is said. Raises: UserError when there is none."""
+    found = list(posts)
+    say_skipped(source, split, skipped)
+    if not found:
+        raise UserError(f"{named(source, split)}: no usable row ({skipped}): mend the data")
+    return found
+
+
+def usable_pairs(
+    pairs: Iterable[Pair], source: str, split: str | None, skipped: Skipped, counts: PairCounts
+) -> list[Pair]:
+    """The same of pairs, `counts` of which says what was dropped."""
+    found = list(pairs)
+    say_skipped(source, split, skipped)
+    if not found:
+        raise UserError(f"{named(source, split)}: no usable pair ({counts}): give other data")
+    return found
+
+
 def say_skipped(source: str, split: str | None, skipped: Skipped | str) -> None:
     """Warn on the main rank of rows that were left out; nothing to say without any.
 
@@ -192,7 +207,7 @@ def say_skipped(source: str, split: str | None, skipped: Skipped | str) -> None:
     """
     told = skipped if isinstance(skipped, str) else str(skipped) if skipped.counts else ""
     if told:
-        log.warning(f"{_named(source, split)}: {told}")
+        log.warning(f"{named(source, split)}: {told}")
 
 
 def _free_name(name: str, seen: Collection[str]) -> str:
@@ -206,7 +221,3 @@ def _require_new(post: Post, seen: dict[str, str]) -> None:
         detail = f"'{post.id}', also at {seen[post.id]}"
         raise BadRow(post.where, "an id for the second time", f"make the ids unique, {SKIP}", detail)
     seen[post.id] = post.where
-
-
-def _named(source: str, split: str | None) -> str:
-    return f"{source}, split '{split}'" if split else source

@@ -17,6 +17,7 @@ from launch.doctor.finding import Finding, judge
 from launch.doctor.texts import TEXTS
 from reward_model.encoding import encode, right_pad
 from reward_model.invariance import Text, invariance
+from reward_model.labels import has_labels
 from reward_model.model import load_reward_model, score_head
 from reward_model.scorer import RewardScorer
 from trlx.utils.errors import UserError
@@ -46,7 +47,7 @@ def reward_findings(
     """
     length = min(LENGTH, getattr(model.config, "max_position_embeddings", None) or LENGTH)
     findings = [_padding(name, model, tokenizer, length, label), _pad_token(name, model, tokenizer)]
-    return findings if (model.config.num_labels or 1) > 1 else [*findings, _position(name, model, tokenizer, length)]
+    return findings if has_labels(model.config) else [*findings, _position(name, model, tokenizer, length)]
 
 
 def _padding(

@@ -141,8 +141,9 @@ def splits_of(source: str, split_column: str | None = "split") -> list[str]:
     return _values(Files(place.files), split_column or "")
 
 
-def _named(source: str, split: str | None) -> str:
-    return source if split is None else f"{source}, split '{split}'"
+def named(source: str, split: str | None) -> str:
+    """What messages call the rows of a split."""
+    return f"{source}, split '{split}'" if split else source
 
 
 def _of_tables(place: Place, split: str | None, column: str) -> Source:
@@ -155,11 +156,11 @@ def _of_tables(place: Place, split: str | None, column: str) -> Source:
         wanted = f"no split '{split}'" if split else "several splits and none named"
         choose = near_split(split, place.tables) or "choose one"
         raise UserError(f"{source}: {wanted}; known: {', '.join(map(str, place.tables))}: {choose}")
-    return Source(_named(source, split), Table(place.tables[split], _named(source, split)))
+    return Source(named(source, split), Table(place.tables[split], named(source, split)))
 
 
 def _of_folder(place: Place, split: str | None, column: str) -> Source:
-    name = _named(place.source, split)
+    name = named(place.source, split)
     # A file called exactly like the split is it, whatever a column says.
     exact = any(stem(path) == f"{place.prefix}{split}" for path in place.files)
     if exact or not _told_by_column(place, column):
@@ -196,7 +197,7 @@ def _of_files(place: Place, split: str | None, column: str) -> Source:
             near = near_split(split, map(name_of, place.files))
             remedy = f"{near} Name that split, or add the file" if near else "add it, or name another split"
             raise UserError(f"{place.source}: no file is called after split '{split}': {remedy}")
-        return Source(_named(place.source, split), Files(files))
+        return Source(named(place.source, split), Files(files))
     found = _selecting(place.source, content, split, column)
     called = [path.name for path in place.files if names_a_split(path)]
     if len(place.files) > 1 and called and found.split is None:
@@ -215,7 +216,7 @@ def _called_after_splits(place: Place) -> bool:
 def _selecting(source: str, content: Content, split: str | None, column: str) -> Source:
     """A source that takes the rows of the split if the first row names one, else all rows."""
     if split is not None and _split_of_first(content, column) is not None:
-        return Source(_named(source, split), content, split, column)
+        return Source(named(source, split), content, split, column)
     return Source(source, content, None, "" if split is None else column)
 
 

@@ -21,7 +21,7 @@ FINETUNE = """# I am python, not json
 {
     "General": {
         "base_model": "gpt2", "gpt_base_model": True,
-        "output_dir": "/tmp/out", "checkpoint_dir": "/tmp/ck/sft",
+        "output_dir": "runs/out", "checkpoint_dir": "runs/ck/sft",
         "config": {"trust_remote_code": False, "use_auth_token": None,},
         "lora_config": {},
     },
@@ -41,7 +41,7 @@ REWARD = """{
 PPO = """{
     "General": {
         "model_name": "gpt2", "model_pretrain": "ck/sft", "rm_name": "some/reward-model", "rm_pretrain": None,
-        "output_dir": "/tmp/out", "checkpoint_dir": "/tmp/ck/ppo",
+        "output_dir": "runs/out", "checkpoint_dir": "runs/ck/ppo",
     },
     "Dataset": {"train_file": "rows.jsonl", "validation_file": None, "validation_split_percentage": None},
     "Training": {
@@ -75,11 +75,11 @@ def test_finetune() -> None:
     found = translated("finetune", FINETUNE)
     assert found.stage == "sft"
     assert found.command_line() == [
-        *("--model=gpt2", "--root=/tmp/out", "--out=/tmp/ck/sft"),
+        *("--model=gpt2", "--root=runs/out", "--out=runs/ck/sft"),
         *("--batch_size=4", "--eval_batch_size=4", "--epochs=3.0", "--learning_rate=1e-05"),
         *("--lr_scheduler=cosine", "--weight_decay=0.1", "--data=rows.jsonl", "--valid_percentage=5.0"),
     ]
-    assert found.job == {"num_workers": 2, "resources_per_worker": '{"CPU": 32.0}', "storage": "/tmp/out/ray"}
+    assert found.job == {"num_workers": 2, "resources_per_worker": '{"CPU": 32.0}', "storage": "runs/out/ray"}
     assert found.notes == ["General.gpt_base_model: prompts are written alike for every model"]
 
 
@@ -102,12 +102,12 @@ def test_ppo() -> None:
     assert found.stage == "ppo"
     assert found.command_line() == [
         *("--model.model_path=ck/sft", "--tokenizer.tokenizer_path=ck/sft", "--reward_model=some/reward-model"),
-        *("--root=/tmp/out", "--train.logging_dir=/tmp/out/ppo", "--train.checkpoint_dir=/tmp/ck/ppo"),
+        *("--root=runs/out", "--train.logging_dir=runs/out/ppo", "--train.checkpoint_dir=runs/ck/ppo"),
         *("--optimizer.name=adamw", "--optimizer.kwargs.lr=1e-05"),
         *("--method.num_rollouts=2", "--method.chunk_size=2", "--train.batch_size=2"),
         *("--method.init_kl_coef=0.2", "--data=rows.jsonl", "--valid_percentage=null"),
     ]
-    assert found.job == {"num_workers": 2, "resources_per_worker": '{"CPU": 0.5}', "storage": "/tmp/out/ray"}
+    assert found.job == {"num_workers": 2, "resources_per_worker": '{"CPU": 0.5}', "storage": "runs/out/ray"}
     assert [note.split(":")[0] for note in found.notes] == ["General.model_name"] and found.passes == 3
 
 
